@@ -1,0 +1,55 @@
+# Needs only Python 3.11 or newer and make. Everything lands in .venv; a second run finds it there.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+# The first that is new enough; override with `make PYTHON=/path/to/python3.12 ...`.
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.14,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
+# Workers for pytest: one more than two cores, since a test often waits for Kafka.
+WORKERS ?= 3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo "  ARGS='...' is passed on to the command (demo) or to pytest (test); PYTHON=... chooses the interpreter."
+
+setup: $(STAMP) ## the virtual environment with the locked dependencies
+
+demo: $(STAMP) ## the whole system on this machine, with the acknowledgement board
+	@$(BIN)/noticewire demo $(ARGS)
+
+test: $(STAMP) ## every test, on a real Kafka that it starts and stops itself
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: $(STAMP) ## format, lint, strict types, import layers
+	@echo "format"; $(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
+	@echo "lint"; $(BIN)/ruff check --quiet .
+	@echo "types"; $(BIN)/mypy --no-error-summary
+	@echo "import layers"; $(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; exit 1; }
+	@echo "check: clean"
+
+format: $(STAMP) ## mend format and what lint can mend
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format --quiet .
+
+lock: $(STAMP) ## choose the newest dependencies anew, for Python 3.11 and later, with hashes
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-index-url --custom-compile-command 'make lock' --group dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove the virtual environment and caches (not the shared cache of Kafka's jars)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The stamp is written last, so an interrupted set-up is simply done again.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Noticewire needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || echo not there)." ; \
+		echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" ; exit 1 ; } >&2
+	@echo "Setting up $(VENV) with $$($(PYTHON) -V) ..."
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) cannot make a virtual environment (on Debian: its package python3-venv is missing)." >&2 ; exit 1 ; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)

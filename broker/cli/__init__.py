@@ -1,0 +1,1 @@
+"""The command noticewire: one file per command."""

@@ -1,0 +1,1 @@
+"""The directory: bureaus, entities, regions, subscriptions and keys, as of a version."""

@@ -1,0 +1,1 @@
+"""What the domain is: messages, subjects, circulation, names and stages; no I/O."""

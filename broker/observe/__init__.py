@@ -1,0 +1,1 @@
+"""Logs, metrics and health; identifiers and codes only, never a subject's data."""

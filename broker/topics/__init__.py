@@ -1,0 +1,1 @@
+"""What should exist on the cluster, and how it differs from what does."""

@@ -1,0 +1,1 @@
+"""Kafka as the rest sees it: shards, transactions, raw reading, fan-out, headers."""

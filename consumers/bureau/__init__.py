@@ -1,0 +1,1 @@
+"""A bureau's own side: read the inbox, acknowledge."""

@@ -1,0 +1,1 @@
+"""From the feeds to the inboxes and the ledger, exactly once."""

@@ -1,0 +1,1 @@
+"""From ledger and receipts to the state of every delivery."""

@@ -1,0 +1,1 @@
+"""Publishing: the producer client and what feeds it."""

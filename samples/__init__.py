@@ -1,0 +1,1 @@
+"""Fictitious notices and diffusions, as data. No real person."""
