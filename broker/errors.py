@@ -1,0 +1,118 @@
+"""Every exception that Noticewire raises on purpose, sorted by what the caller does next.
+
+NoticewireError
+  RefusedError           tell the issuer; nothing was written          (exit 1, HTTP 4xx)
+    InvalidFieldError      a field breaks a rule of the domain
+    InvalidMessageError    several fields do, all of them named
+    MisuseError            the command or the settings make no sense   (exit 2)
+  RejectedRecordError    set the record aside, whole; the batch goes on
+  UnavailableError       try again with back-off; nothing changed
+  FencedError            a newer instance took over: stop without committing
+  CorruptHistoryError    stop and say where; a person decides
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class NoticewireError(Exception):
+    """The root; carries a stable code for metrics, JSON and the guides."""
+
+    code: ClassVar[str] = "error"
+
+    def log_fields(self) -> dict[str, str]:
+        """Identifiers and codes that may be logged; never a subject's data."""
+        return {"code": self.code}
+
+
+class RefusedError(NoticewireError):
+    """Refused at the door: nothing was written."""
+
+    code = "refused"
+
+
+class InvalidFieldError(RefusedError):
+    """A field breaks a rule; names the field, what is wrong with it, and the rule.
+
+    The problem may describe the value's shape (too long, unknown country), but quotes it only where it cannot be
+    personal data, because errors end up in logs.
+    """
+
+    code = "invalid_field"
+
+    def __init__(self, field: str, problem: str, rule: str) -> None:
+        super().__init__(f"{field}: {problem}. Rule: {rule}")
+        self.field = field
+        self.problem = problem
+        self.rule = rule
+
+    def log_fields(self) -> dict[str, str]:
+        return {"code": self.code, "field": self.field}
+
+
+class InvalidMessageError(RefusedError):
+    """A message breaks one rule or several; every one is named, so that one round of mending is enough."""
+
+    code = "invalid_message"
+
+    def __init__(self, problems: Sequence[InvalidFieldError]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+    def log_fields(self) -> dict[str, str]:
+        return {"code": self.code, "fields": " ".join(problem.field for problem in self.problems)}
+
+
+class MisuseError(RefusedError):
+    """The command, its arguments or the settings make no sense together."""
+
+    code = "misuse"
+
+
+class RejectedRecordError(NoticewireError):
+    """A record that cannot be taken: it is set aside whole, and the batch goes on.
+
+    Attributes:
+        reason: one of `broker.model.rejection.RejectReason`, as its wire value.
+        detail: what is wrong and the mend, without any value of the record.
+    """
+
+    code = "rejected"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def log_fields(self) -> dict[str, str]:
+        return {"code": self.code, "reason": self.reason}
+
+
+class UnavailableError(NoticewireError):
+    """Something needed is not there now; try again with back-off. Nothing changed."""
+
+    code = "unavailable"
+
+
+class FencedError(NoticewireError):
+    """A newer instance took over: stop without committing."""
+
+    code = "fenced"
+
+
+class CorruptHistoryError(NoticewireError):
+    """The log or a store contradicts itself: stop and say where; a person decides."""
+
+    code = "corrupt_history"
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.place = place
+        self.problem = problem
+
+    def log_fields(self) -> dict[str, str]:
+        return {"code": self.code, "place": self.place}

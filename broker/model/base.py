@@ -1,0 +1,47 @@
+"""What every model shares: frozen, strict about names, and made of values that Avro can carry unchanged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import uuid_utils
+from annotated_types import Len
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from broker.clock import to_millis
+
+UNKNOWN = "unknown"
+"""The default symbol of every enum on the wire: what an older reader sees in place of a symbol that came later.
+
+Nobody may write it; `broker.model.rules` refuses it.
+"""
+
+
+class Model(BaseModel):
+    """A value: frozen, and with no room for a misspelt field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _to_utc_millis(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        msg = "a moment needs a time zone, such as 2026-05-01T12:00:00Z"
+        raise ValueError(msg)
+    return to_millis(at.astimezone(UTC))
+
+
+Moment = Annotated[datetime, AfterValidator(_to_utc_millis)]
+"""A moment in UTC, to the millisecond (Avro timestamp-millis)."""
+
+BureauCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
+"""A bureau's code: ISO 3166-1 alpha-2 in lower case for a member, its own for an entity."""
+
+Digest = Annotated[bytes, Len(32, 32)]
+"""SHA-256 of a record's value: 32 bytes."""
+
+
+def new_message_id() -> UUID:
+    """Return a fresh UUIDv7: unique, and in order of making, so that indexes on it stay compact."""
+    return UUID(int=uuid_utils.uuid7().int)

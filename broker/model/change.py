@@ -1,0 +1,108 @@
+"""Changes of the directory: what a bureau is, and the signed record that says so."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from annotated_types import Len
+from pydantic import Field
+
+from broker.model.base import BureauCode, Model, Moment
+from broker.model.message import Classification, Status
+from broker.model.naming import Region
+
+
+class BureauKind(StrEnum):
+    """What sort of bureau: a member country's, or one of the entities' (`entities.csv`)."""
+
+    UNKNOWN = "unknown"
+    MEMBER = "member"
+    GENERAL_SECRETARIAT = "general_secretariat"
+    REGIONAL_BUREAU = "regional_bureau"
+    LIAISON_OFFICE = "liaison_office"
+    INTERNATIONAL_ENTITY = "international_entity"
+    SERVICE = "service"
+    """The broker and the archive themselves: they sign, and are sent nothing."""
+
+
+class BureauStatus(StrEnum):
+    """Whether a bureau takes part."""
+
+    UNKNOWN = "unknown"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """Given nothing but notices of end; its own messages still count, its keys can be ended apart."""
+
+
+class Subscription(Model):
+    """What a bureau asks for; each absent (empty) part matches everything."""
+
+    regions: tuple[Region, ...] = ()
+    """Feed regions. Naming one also asks for what is open to subscribers there and not addressed to the bureau."""
+    types: tuple[str, ...] = ()
+    """Notice types and diffusion kinds, as on the wire: `red`, `missing`."""
+    offences: tuple[str, ...] = ()
+    """Categories: `thb` matches `thb.labour.mining`."""
+    operations: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    """EXERCISE and TEST are given only where named here (rule 6)."""
+
+
+class PublicKey(Model):
+    """A bureau's Ed25519 key, and when it counts."""
+
+    key_id: str
+    public: Annotated[bytes, Len(32, 32)]
+    valid_from: Moment
+    valid_until: Moment | None = None
+
+
+class ChangeKind(StrEnum):
+    """What a change does; who may is in `broker.members.directory`."""
+
+    UNKNOWN = "unknown"
+    FOUNDED = "founded"
+    """The first record: the installation's id, the Secretariat and its first key (pinned in the settings)."""
+    ENTERED = "entered"
+    """A new bureau, entity or service: `bureau`, and its first keys, subscriptions and agreement, if any."""
+    KEY_ADDED = "key_added"
+    KEY_ENDED = "key_ended"
+    """A key stops counting at `keys[0].valid_until`."""
+    STATUS_SET = "status_set"
+    CLEARANCE_SET = "clearance_set"
+    AGREEMENT_SET = "agreement_set"
+    """What an entity's agreement lets it subscribe to."""
+    SUBSCRIPTIONS_SET = "subscriptions_set"
+
+
+class BureauFacts(Model):
+    """What the Secretariat enters about a bureau; its region is for good."""
+
+    name: str
+    kind: BureauKind
+    region: Region
+    city: str
+    clearance: Classification
+
+
+class DirectoryChange(Model):
+    """One signed change; without effect where stale or not allowed, yet kept on the log."""
+
+    change_id: UUID
+    kind: ChangeKind
+    code: BureauCode
+    """The bureau that is changed."""
+    author: BureauCode
+    """Who signs."""
+    base_version: int = Field(ge=0)
+    """How many changes of this code had taken effect when its author looked; another number makes it stale."""
+    changed_at: Moment
+    installation: str | None = None
+    bureau: BureauFacts | None = None
+    keys: tuple[PublicKey, ...] = ()
+    status: BureauStatus | None = None
+    clearance: Classification | None = None
+    agreement: tuple[Subscription, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()

@@ -1,0 +1,153 @@
+"""What a notice and a diffusion have in common."""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from broker.model.base import BureauCode, Model, Moment
+from broker.model.circulation import Circulation
+from broker.model.content import Attachment, HandlingCode, Judicial, Text, Warning
+from broker.model.naming import NoticeNumber, Region, Shard, shard_of
+from broker.model.subject import Subject
+
+
+class Event(StrEnum):
+    """What a message says has happened to its notice or diffusion (design section 2)."""
+
+    UNKNOWN = "unknown"
+    REQUESTED = "requested"
+    """The owner asks the General Secretariat to publish; goes to `ipsg` alone."""
+    REFUSED = "refused"
+    """The Secretariat will not publish; final."""
+    PUBLISHED = "published"
+    SENT = "sent"
+    """A diffusion begins: the owner sends it straight to others."""
+    REVISED = "revised"
+    SUSPENDED = "suspended"
+    """Its validity is in doubt: do not act on it."""
+    REINSTATED = "reinstated"
+    CANCELLED = "cancelled"
+    """Ended by the Secretariat: purpose met, not compliant, or the issuer inactive."""
+    WITHDRAWN = "withdrawn"
+    """Ended by its owner."""
+    EXPIRED = "expired"
+    """Not renewed (RPD article 81)."""
+
+
+ENDS = frozenset({Event.CANCELLED, Event.WITHDRAWN, Event.EXPIRED})
+"""After these a bureau deletes its copy, and confirms."""
+
+
+class Status(StrEnum):
+    """Real, drill or trial; an exercise is never mistaken for the real thing (rule 6)."""
+
+    UNKNOWN = "unknown"
+    ACTUAL = "ACTUAL"
+    EXERCISE = "EXERCISE"
+    TEST = "TEST"
+
+
+class Classification(StrEnum):
+    """Confidentiality (RPD article 112), lowest first."""
+
+    UNKNOWN = "unknown"
+    FOR_OFFICIAL_USE_ONLY = "for_official_use_only"
+    RESTRICTED = "restricted"
+    CONFIDENTIAL = "confidential"
+
+    @property
+    def level(self) -> int:
+        """Its height: a bureau may see what is not above its clearance. What is unknown is above everything."""
+        return _LEVELS[self]
+
+
+_LEVELS = {
+    Classification.FOR_OFFICIAL_USE_ONLY: 1,
+    Classification.RESTRICTED: 2,
+    Classification.CONFIDENTIAL: 3,
+    Classification.UNKNOWN: 4,
+}
+
+
+class Urgency(StrEnum):
+    """Whether the Command and Coordination Centre must act at once; review is not skipped."""
+
+    UNKNOWN = "unknown"
+    NORMAL = "normal"
+    URGENT = "urgent"
+    """Threat to life, missing child, imminent threat."""
+
+
+class EndReason(StrEnum):
+    """Why a notice is refused, suspended or ended."""
+
+    UNKNOWN = "unknown"
+    PURPOSE_MET = "purpose_met"
+    NOT_COMPLIANT = "not_compliant"
+    ISSUER_INACTIVE = "issuer_inactive"
+    VALIDITY_IN_DOUBT = "validity_in_doubt"
+    DOUBT_RESOLVED = "doubt_resolved"
+    NOT_RENEWED = "not_renewed"
+    OWNER_DECISION = "owner_decision"
+    INCOMPLETE = "incomplete"
+
+
+OperationCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,39}$")]
+"""A coordinated operation and its edition, as in `spartacus-iii` (domain section 6)."""
+
+OffenceCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*(\.[a-z0-9-]+){0,3}$")]
+"""A category of `broker.model.offences`: dots lead from the wider to the narrower."""
+
+
+class Message(Model):
+    """A notice or a diffusion in one of its events; every one carries the whole, so no earlier one is needed."""
+
+    message_id: UUID
+    number: str
+    """The notice number, `<owner>-<n|d>-<year>-<serial>`."""
+    event: Event
+    revision: int = Field(ge=0)
+    owner: BureauCode
+    """Whose case it is."""
+    issuer: BureauCode
+    """Who signs this message."""
+    region: Region
+    """The notice's region: the owner's home region, `global` for an entity's."""
+    issued_at: Moment
+    status: Status = Status.ACTUAL
+    urgency: Urgency = Urgency.NORMAL
+    classification: Classification = Classification.FOR_OFFICIAL_USE_ONLY
+    handling_codes: tuple[HandlingCode, ...] = ()
+    circulation: Circulation
+    operation: OperationCode | None = None
+    offences: tuple[OffenceCode, ...] = ()
+    subject: Subject
+    warnings: tuple[Warning, ...] = ()
+    texts: tuple[Text, ...] = ()
+    judicial: Judicial | None = None
+    attachments: tuple[Attachment, ...] = ()
+    retained_until: date | None = None
+    """At most five years ahead; then renew with a reason or delete (RPD articles 49-51)."""
+    in_reply_to: UUID | None = None
+    """The message that this one answers."""
+    reason: EndReason | None = None
+    """Why, where the event refuses, suspends, reinstates or ends."""
+
+    @property
+    def parsed_number(self) -> NoticeNumber:
+        """The parts of the notice number.
+
+        Raises:
+            InvalidFieldError: it is none.
+        """
+        return NoticeNumber.parse(self.number)
+
+    @property
+    def shard(self) -> Shard:
+        """Where everything about this notice lives."""
+        return shard_of(self.number, self.region)

@@ -1,0 +1,56 @@
+"""Records that cannot be routed: why, and the record that holds them whole."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from broker.model.base import Model, Moment
+
+
+class RejectReason(StrEnum):
+    """Why a record is set aside; the first one that holds, in this order (design section 2)."""
+
+    UNKNOWN = "unknown"
+    TRANSACTIONAL = "transactional"
+    """Part of a transaction: issuers write outside of them, so that a stranger's open one holds nobody up."""
+    UNDECODABLE = "undecodable"
+    """Framing, schema id, Avro, headers."""
+    SIGNATURE = "signature"
+    """Missing, wrong, of an unknown key, or of a key not valid when the record was appended."""
+    INVALID = "invalid"
+    """Breaks a rule of the domain, though signed."""
+    MISPLACED = "misplaced"
+    """Topic, region, partition, key or a CloudEvents header differs from what the value says."""
+    ISSUER = "issuer"
+    """The signer may not say this (table in design section 2)."""
+    ID_REUSED = "id_reused"
+    """Same issuer, number and message id as before, with other bytes."""
+    NO_BEGINNING = "no_beginning"
+    """Continues what is not there."""
+    STALE = "stale"
+    """The revision is too low."""
+    LIFECYCLE = "lifecycle"
+    """A step that the notice's life does not allow."""
+
+
+class RawHeader(Model):
+    """A header as it lies on the log; its key need not be UTF-8."""
+
+    key: bytes
+    value: bytes | None
+
+
+class Rejection(Model):
+    """A record that was set aside, whole, with the reason."""
+
+    origin: str
+    reason: RejectReason
+    detail: str
+    """What is wrong and the mend; names fields, never values of the record."""
+    rejected_at: Moment
+    """The record's own append time: the same after a crash."""
+    key: bytes | None
+    value: bytes | None
+    """The value; or, where the batch itself cannot be parsed, the raw batch."""
+    headers: tuple[RawHeader, ...] = ()
+    is_raw_batch: bool = False
