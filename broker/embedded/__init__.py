@@ -1,1 +1,5 @@
 """Apache Kafka on this machine, without root and without containers."""
+
+from broker.embedded.kafka import EmbeddedKafka
+
+__all__ = ["EmbeddedKafka"]

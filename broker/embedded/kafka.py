@@ -1,0 +1,436 @@
+"""One Apache Kafka node on this machine, for the demo, for trials and for the tests: no root, no container.
+
+The data folder holds all of it: `server.properties` and `log4j2.properties` (written anew at each start), `port`,
+`lock`, `kafka.log` (what Kafka logs, bounded), `kafka.out` (what the JVM itself prints) and `logs` (Kafka's data).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import os
+import random
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from broker.embedded import leash
+from broker.embedded.jars import default_cache, jars_folder
+from broker.embedded.java import Java, find_java
+from broker.errors import UnavailableError
+
+_HOST = "127.0.0.1"
+
+_PORTS = range(20_000, 32_000)
+"""Below the range from which the kernel takes ports for outgoing connections (from 32,768), so that a port which was
+chosen once is still free when Kafka starts again."""
+
+_READY_SECONDS = 90.0
+"""A start takes 3 s; this is for a machine on which everything else starts at the same time."""
+
+_STOP_SECONDS = 15.0
+"""A clean stop takes 1 s. Afterwards SIGKILL: Kafka recovers its log at the next start."""
+
+_PREDECESSOR_SECONDS = 10.0
+"""How long to wait for a Kafka whose owner has died and that is ending right now."""
+
+_TAIL_LINES = 25
+
+_ATTEMPTS = 3
+
+_PORT_TAKEN = "Address already in use"
+
+
+def _quiet(_: str) -> None:
+    """Report no progress."""
+
+
+class EmbeddedKafka:
+    """One KRaft node, broker and controller in one, on 127.0.0.1.
+
+    It ends when this process ends, whatever ends it, and Ctrl-C does not reach it (see `leash`). Synchronous: from
+    asyncio, call the methods with `asyncio.to_thread`.
+
+    Args:
+        data: its folder, made if it is not there. One Kafka at a time uses it; a lock sees to that.
+        heap_mb: the JVM's largest heap, in MiB.
+        progress: is told what goes on, a line at a time.
+        cache: where the jars are kept; by default the folder that all checkouts share.
+        settings: Kafka's own settings, beside or instead of those in `server_properties`.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        heap_mb: int = 768,
+        progress: Callable[[str], None] = _quiet,
+        cache: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._data = data.absolute()
+        self._heap_mb = heap_mb
+        self._progress = progress
+        self._cache = cache
+        self._settings = dict(settings or {})
+        self._process: leash.Leashed | None = None
+        self._port: int | None = None
+        self._log_begin = 0
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect; valid once it has been started, and the same after `kill` and `start`."""
+        if self._port is None:
+            message = "the embedded Kafka has not been started"
+            raise RuntimeError(message)
+        return f"{_HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the JVM."""
+        if self._process is None:
+            message = "the embedded Kafka does not run"
+            raise RuntimeError(message)
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the JVM runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def log_tail(self, lines: int = _TAIL_LINES) -> str:
+        """The last lines of what the JVM printed and of what Kafka logged."""
+        parts = [
+            f"--- {name}\n" + "\n".join(text.splitlines()[-lines:])
+            for name, text in (("kafka.out", self._read("kafka.out")), ("kafka.log", self._log()))
+            if text
+        ]
+        return "\n".join(parts) or "(it wrote nothing)"
+
+    def start(self) -> None:
+        """Start it, and return when it serves: topics can be made at once. Does nothing if it runs.
+
+        The first start on a machine downloads Kafka, the first one in a folder formats it.
+
+        Raises:
+            UnavailableError: it did not start (with the end of its log), another one uses the folder (with the process
+                that holds it), or Java or the jars cannot be had. Nothing of it runs then.
+        """
+        if self.running:
+            return
+        self._process = None
+        try:
+            java = find_java()
+            jars = jars_folder(self._cache or default_cache(), self._progress)
+        except UnavailableError as error:
+            message = (
+                f"{error}\nTo use an Apache Kafka that exists instead, name it: "
+                "NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS=host:9092"
+            )
+            raise UnavailableError(message) from error
+        self._data.mkdir(parents=True, exist_ok=True)
+        lock = self._hold()
+        try:
+            self._run(java, jars, lock)
+        finally:
+            os.close(lock)  # leash and JVM inherited it, and hold it for as long as they live
+
+    def stop(self) -> None:
+        """Stop it cleanly, or after 15 seconds with SIGKILL; idempotent. Nothing of it runs once this returns."""
+        if self._process is not None:
+            self._process.stop(_STOP_SECONDS)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, as a fault would; `start` goes on with the same data and the same port."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    # ------------------------------------------------------------------------------------------------------- parts
+
+    def _hold(self) -> int:
+        """Lock the folder, and write into the lock who holds it.
+
+        The lock belongs to the open file, which the leash and the JVM inherit. So it lasts as long as anything that
+        uses the folder, also if this process is killed.
+        """
+        lock = os.open(self._data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _PREDECESSOR_SECONDS
+        try:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+                    if _alive(holder) or time.monotonic() > deadline:
+                        message = f"{self._data} is in use: process {holder or 'unknown'} runs a Kafka on it"
+                        raise UnavailableError(message) from None
+                    time.sleep(0.05)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def _read(self, name: str, offset: int = 0) -> str:
+        try:
+            content = (self._data / name).read_bytes()
+        except OSError:
+            return ""
+        return content[offset if offset <= len(content) else 0 :].decode("utf-8", "replace")
+
+    def _log(self) -> str:
+        """What Kafka has logged since the last start."""
+        return self._read("kafka.log", self._log_begin)
+
+    def _run(self, java: Java, jars: Path, lock: int) -> None:
+        port_file = self._data / "port"
+        port = self._port
+        if port is None:
+            with contextlib.suppress(OSError, ValueError):
+                port = int(port_file.read_text(encoding="ascii"))
+        for attempt in range(1, _ATTEMPTS + 1):
+            if port is None or not (_free(port) and _free(port + 1)):
+                port = _choose_port()
+            port_file.write_text(f"{port}\n", encoding="ascii")
+            self._write_configuration(port)
+            if not (self._data / "logs" / "meta.properties").exists():
+                self._format(java, jars)
+            self._progress(f"Starting Apache Kafka on {_HOST}:{port} with Java {java.version} from {java.found}")
+            self._port = port
+            process = self._spawn(java, jars, "kafka.Kafka", [self._data / "server.properties"], lock)
+            try:
+                self._await_ready(process)
+            except BaseException as error:
+                process.kill()
+                process.wait()
+                if attempt < _ATTEMPTS and isinstance(error, UnavailableError) and _PORT_TAKEN in self._log():
+                    port = None  # somebody took it between our look and Kafka's
+                    continue
+                raise
+            self._process = process
+            return
+
+    def _spawn(
+        self, java: Java, jars: Path, program: str, arguments: list[str | Path], *pass_fds: int
+    ) -> leash.Leashed:
+        """Run a class of Kafka's; what the JVM prints goes into kafka.out, begun anew."""
+        log = self._data / "kafka.log"
+        self._log_begin = log.stat().st_size if log.exists() else 0
+        argv: list[str | Path] = [
+            java.path,
+            f"-Xms{min(128, self._heap_mb)}m",
+            f"-Xmx{self._heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",  # half a broker is worse than none
+            "-XX:-UsePerfData",  # no files outside the data folder
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self._data / 'log4j2.properties'}",
+            "-cp",
+            f"{jars}/*",
+            program,
+            *arguments,
+        ]
+        with (self._data / "kafka.out").open("wb") as out:
+            return leash.spawn(argv, cwd=self._data, stdout=out, stderr=subprocess.STDOUT, pass_fds=pass_fds)
+
+    def _write_configuration(self, port: int) -> None:
+        properties = server_properties(port=port, logs=self._data / "logs") | self._settings
+        text = "".join(f"{name}={value}\n" for name, value in properties.items())
+        (self._data / "server.properties").write_text(text, encoding="utf-8")
+        (self._data / "log4j2.properties").write_text(_LOG4J.format(file=self._data / "kafka.log"), encoding="utf-8")
+
+    def _format(self, java: Java, jars: Path) -> None:
+        self._progress("Formatting a new data folder for Apache Kafka")
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")
+        arguments: list[str | Path] = [
+            "format",
+            f"--cluster-id={cluster}",  # in one word, because an id may begin with a hyphen
+            "--ignore-formatted",  # a format that was interrupted is done again
+            "--config",
+            self._data / "server.properties",
+        ]
+        process = self._spawn(java, jars, "kafka.tools.StorageTool", arguments)
+        try:
+            code = process.wait(_READY_SECONDS)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if code != 0:
+            message = f"Apache Kafka could not format {self._data} (exit code {code}):\n{self.log_tail()}"
+            raise UnavailableError(message)
+
+    def _await_ready(self, process: leash.Leashed) -> None:
+        """Wait until it serves or has ended; ready means that it says itself that its one broker is unfenced."""
+        began = time.monotonic()
+        while True:
+            code = process.poll()
+            if code is not None:
+                message = (
+                    f"Apache Kafka ended while starting (exit code {code}). The end of its log:\n{self.log_tail()}"
+                )
+                raise UnavailableError(message)
+            if _listens(self._port) and _serves(self.bootstrap_servers):
+                self._progress(f"Apache Kafka is ready after {time.monotonic() - began:.1f} s")
+                return
+            if time.monotonic() - began > _READY_SECONDS:
+                message = (
+                    f"Apache Kafka was not ready after {_READY_SECONDS:.0f} s. The end of its log:\n{self.log_tail()}"
+                )
+                raise UnavailableError(message)
+            time.sleep(0.05)
+
+
+def server_properties(*, port: int, logs: Path) -> dict[str, str]:
+    """The node's settings, each with its reason where it is not Kafka's default.
+
+    Args:
+        port: for clients; the controller listens on the next one.
+        logs: the folder for Kafka's data.
+    """
+    clients, controller = f"PLAINTEXT://{_HOST}:{port}", f"CONTROLLER://{_HOST}:{port + 1}"
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{_HOST}:{port + 1}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"{clients},{controller}",
+        "advertised.listeners": clients,
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(logs),
+        # Nothing is made by accident, lost by an election, dated by its sender, or deleted by age.
+        "auto.create.topics.enable": "false",
+        "unclean.leader.election.enable": "false",
+        "log.message.timestamp.type": "LogAppendTime",
+        "log.cleanup.policy": "delete",
+        "log.retention.ms": "-1",
+        "log.retention.bytes": "-1",
+        # What a topic takes is said for each topic; this is for those of which nothing is said.
+        "message.max.bytes": "1048588",
+        # One node: one copy of everything. Few partitions for Kafka's own topics, which are opened at each start.
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.num.partitions": "4",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.num.partitions": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        # A dead router is replaced, and its transaction ended, within seconds.
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        # After SIGKILL the node is back after 4.5 s instead of 12.5.
+        "broker.session.timeout.ms": "1500",
+        "broker.heartbeat.interval.ms": "500",
+        # A clean stop need not look for somebody to hand its partitions to.
+        "controlled.shutdown.enable": "false",
+        # An installation may rest for weeks: ids of transactions 24 days, positions of groups a year.
+        "transactional.id.expiration.ms": "2147483647",
+        "offsets.retention.minutes": "525600",
+        # Some 300 topics on a small machine: smaller files, smaller indexes (mapped into memory), 16 MiB for the
+        # compaction of Kafka's own topics instead of 128.
+        "log.segment.bytes": "268435456",
+        "log.index.size.max.bytes": "1048576",
+        "log.cleaner.dedupe.buffer.size": "16777216",
+        "num.recovery.threads.per.data.dir": "2",
+    }
+
+
+_LOG4J = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.file.ref = file
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {file}
+appender.file.filePattern = {file}.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = [%d] %p %m (%c)%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+logger.config.name = org.apache.kafka.common.config.AbstractConfig
+logger.config.level = WARN
+logger.logs.name = kafka.log
+logger.logs.level = WARN
+logger.storage.name = org.apache.kafka.storage.internals
+logger.storage.level = WARN
+logger.state.name = state.change.logger
+logger.state.level = WARN
+"""
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _free(port: int) -> bool:
+    """Whether Kafka could listen there; as Kafka does, connections that have just been closed do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _choose_port() -> int:
+    """A port that is free, and the next one too. At random, so that several starts at once hardly ever meet."""
+    choice = random.SystemRandom()
+    for _ in range(1000):
+        port = choice.choice(_PORTS)
+        if _free(port) and _free(port + 1):
+            return port
+    message = f"no free pair of ports found between {_PORTS.start} and {_PORTS.stop}"
+    raise UnavailableError(message)
+
+
+def _listens(port: int | None) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((_HOST, port)) == 0
+
+
+def _serves(bootstrap_servers: str) -> bool:
+    """Whether it answers, and names a broker: Kafka lists only those that are unfenced."""
+    try:
+        client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "socket.timeout.ms": 2000})
+        return bool(client.list_topics(timeout=2).brokers)
+    except KafkaException:
+        return False
