@@ -1,1 +1,1 @@
-"""The directory: bureaus, entities, regions, subscriptions and keys, as of a version."""
+"""Who takes part: bureaus, entities, their keys and subscriptions, as of a version of the directory."""

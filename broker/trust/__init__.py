@@ -1,1 +1,1 @@
-"""Signatures and keys; who would be given a message, and what rules take away."""
+"""Who signed what, who would be given it, and what rules take away."""
