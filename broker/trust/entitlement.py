@@ -1,0 +1,77 @@
+"""What rules take away from a bureau that circulation, subscription or holding reached: one ordered table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broker.members.bureau import Bureau
+from broker.model.change import BureauStatus
+from broker.model.ledger import WithheldReason
+from broker.model.message import Message, Status
+from broker.trust.candidates import matches, named
+
+Predicate = Callable[[Message, Bureau], bool]
+"""Whether a rule takes a message away from a bureau."""
+
+
+def is_excluded(message: Message, bureau: Bureau) -> bool:
+    """The issuer named the bureau in the exclusions (RPD article 58)."""
+    return bureau.code in message.circulation.exclusions
+
+
+def is_above_clearance(message: Message, bureau: Bureau) -> bool:
+    """The classification is above the bureau's clearance (RPD article 112); one that is not known is above any.
+
+    The directory takes in no clearance that is not known.
+    """
+    return message.classification.level > bureau.clearance.level
+
+
+def is_victim_of_others(message: Message, bureau: Bureau) -> bool:
+    """The subject is a victim or a witness, and the issuer did not address the bureau by its own code.
+
+    Domain section 6, victim rule 4. That a subject is a minor withholds nothing by itself.
+    """
+    return message.is_victim_or_witness and bureau.code not in named(message)
+
+
+def is_suspended(_message: Message, bureau: Bureau) -> bool:
+    """The Secretariat suspended the bureau, or its status is one that this program does not know."""
+    return bureau.status is not BureauStatus.ACTIVE
+
+
+def is_not_asked_for(message: Message, bureau: Bureau) -> bool:
+    """An exercise or a trial, and no subscription that matches it names its status (design rule 6).
+
+    An absent status matches everything, yet asks for the real thing only.
+    """
+    return message.status is not Status.ACTUAL and not any(
+        message.status in subscription.statuses and matches(subscription, message)
+        for subscription in bureau.subscriptions
+    )
+
+
+Rules = tuple[tuple[WithheldReason, Predicate], ...]
+
+RULES: Rules = (
+    (WithheldReason.EXCLUDED, is_excluded),
+    (WithheldReason.CLEARANCE, is_above_clearance),
+    (WithheldReason.VICTIM, is_victim_of_others),
+    (WithheldReason.SUSPENDED, is_suspended),
+    (WithheldReason.NOT_ASKED_FOR, is_not_asked_for),
+)
+"""In the design's order: the first that holds is the one that the ledger names."""
+
+
+def withheld_reason(message: Message, bureau: Bureau, *, rules: Rules = RULES) -> WithheldReason | None:
+    """Return the first rule that takes a message away from a bureau; `None` if it is entitled.
+
+    Args:
+        message: what circulation, a subscription or an earlier delivery would give to the bureau.
+        bureau: as the directory knows it at the moment of the decision.
+        rules: all of them; fewer only in tests, to show that each one matters.
+    """
+    for reason, takes_away in rules:
+        if takes_away(message, bureau):
+            return reason
+    return None
