@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import date
 from enum import StrEnum
 from typing import Annotated
@@ -11,7 +12,19 @@ from pydantic import Field, StringConstraints
 
 from broker.model.base import BureauCode, Model, Moment
 from broker.model.circulation import Circulation
-from broker.model.content import Attachment, HandlingCode, Judicial, Text, Warning
+from broker.model.content import (
+    AskedFor,
+    Assessment,
+    Attachment,
+    Contact,
+    CountryCode,
+    Facts,
+    HandlingCode,
+    Judicial,
+    Text,
+    WarningCode,
+)
+from broker.model.dates import PartialDate
 from broker.model.naming import NoticeNumber, Region, Shard, shard_of
 from broker.model.subject import Subject
 
@@ -104,7 +117,7 @@ OffenceCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*(\.[a-z
 """A category of `broker.model.offences`: dots lead from the wider to the narrower."""
 
 
-class Message(Model):
+class Message(Model, ABC):
     """A notice or a diffusion in one of its events; every one carries the whole, so no earlier one is needed."""
 
     message_id: UUID
@@ -127,9 +140,23 @@ class Message(Model):
     operation: OperationCode | None = None
     offences: tuple[OffenceCode, ...] = ()
     subject: Subject
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[WarningCode, ...] = ()
     texts: tuple[Text, ...] = ()
+    """What it says to people, once in each language."""
+    facts: Facts | None = None
+    """What happened: the offence, the disappearance, the find."""
     judicial: Judicial | None = None
+    assessment: Assessment | None = None
+    asked: tuple[AskedFor, ...] = ()
+    """What the owner asks of those who can help."""
+    contacts: tuple[Contact, ...] = ()
+    """Whom to call; a message about a victim or a witness says so."""
+    risk_countries: tuple[CountryCode, ...] = ()
+    """Where complicity in, or a risk from, what befell the subject is suspected; the exclusions hold them."""
+    sensitive: bool = False
+    """Marks sensitive data, present only because it is needed (RPD article 42)."""
+    public_extract: bool = False
+    """The issuer's consent to an extract for the public (RPD article 61)."""
     attachments: tuple[Attachment, ...] = ()
     retained_until: date | None = None
     """At most five years ahead; then renew with a reason or delete (RPD articles 49-51)."""
@@ -137,6 +164,33 @@ class Message(Model):
     """The message that this one answers."""
     reason: EndReason | None = None
     """Why, where the event refuses, suspends, reinstates or ends."""
+
+    @property
+    @abstractmethod
+    def wire_type(self) -> str:
+        """Notice type or diffusion kind as on the wire, by which subscriptions name it."""
+
+    @property
+    @abstractmethod
+    def is_missing_child(self) -> bool:
+        """Whether it is about a missing minor, and so needs no subscription to reach whom it addresses."""
+
+    @property
+    def happened(self) -> PartialDate | date:
+        """When what it is about took place; the day of issue, where nothing is known. Ages are reckoned at it."""
+        if self.facts is not None and self.facts.happened is not None:
+            return self.facts.happened
+        return self.issued_at.date()
+
+    @property
+    def is_victim_or_witness(self) -> bool:
+        """Whether its subject is to be protected, and never wanted (domain section 6, rules 1 and 2)."""
+        return self.subject.is_victim_or_witness
+
+    @property
+    def concerns_minor(self) -> bool:
+        """Whether its subject may have been under 18 at the event, which counts as a minor (rule 3)."""
+        return self.subject.perhaps_minor(self.happened)
 
     @property
     def parsed_number(self) -> NoticeNumber:

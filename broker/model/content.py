@@ -1,0 +1,225 @@
+"""What a message says besides its subject: texts, facts, judicial data, warnings, conditions of use, attachments."""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any
+
+from annotated_types import Len
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
+
+from broker.model.base import Model
+from broker.model.dates import PartialDate
+
+COUNTRY = "country"
+"""Marks a field that holds a country's code; `broker.model.rules` finds the fields by it."""
+
+CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), COUNTRY]
+"""ISO 3166-1 alpha-2, or one of its user-assigned codes (AA, QM-QZ, XA-XZ, ZZ) for what is fictitious."""
+
+LanguageCode = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
+"""ISO 639: two letters, or three for a language that has no two."""
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+"""A name, a number, a place: one line."""
+
+Prose = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+"""Free text. Four such texts in a four-byte script still fit into one record."""
+
+
+class Language(StrEnum):
+    """INTERPOL's working languages."""
+
+    UNKNOWN = "unknown"
+    EN = "en"
+    FR = "fr"
+    ES = "es"
+    AR = "ar"
+
+
+class Text(Model):
+    """What the message says to people, in one language."""
+
+    language: Language
+    title: Line
+    body: Prose
+
+
+class Place(Model):
+    """Where something is or was."""
+
+    country: CountryCode | None = None
+    locality: Line | None = None
+    detail: Line | None = None
+    """Address, border post, vessel: whatever leads there."""
+
+
+class Facts(Model):
+    """What happened, where and when: an offence, a disappearance, a find. Ages are reckoned at its date."""
+
+    summary: Prose | None = None
+    place: Place | None = None
+    happened: PartialDate | None = None
+    police_reference: Line | None = None
+    """Under which the police recorded the disappearance or the find (RPD articles 90, 91)."""
+
+
+class Assessment(Model):
+    """The police's own judgement of a danger, and its grounds (RPD article 89)."""
+
+    grounds: Prose
+    assessed_on: date | None = None
+
+
+class WarningCode(StrEnum):
+    """What an officer must know before meeting the subject; goes with every answer."""
+
+    UNKNOWN = "unknown"
+    ARMED = "armed"
+    VIOLENT = "violent"
+    ESCAPE_RISK = "escape_risk"
+    SUICIDAL = "suicidal"
+    INFECTIOUS = "infectious"
+
+
+class HandlingCode(StrEnum):
+    """Conditions of use."""
+
+    UNKNOWN = "unknown"
+    POLICE_ONLY = "police_only"
+    NO_ONWARD_SHARING = "no_onward_sharing"
+    ASK_BEFORE_ACTION = "ask_before_action"
+    NO_ADMINISTRATIVE_USE = "no_administrative_use"
+
+
+class AskedFor(StrEnum):
+    """What the owner asks of those who can help (RPD article 88)."""
+
+    UNKNOWN = "unknown"
+    LOCATION = "location"
+    IDENTITY = "identity"
+    CRIMINAL_RECORD = "criminal_record"
+    MOVEMENTS = "movements"
+    """Border crossings and travel."""
+    CONTACTS = "contacts"
+    BACKGROUND = "background"
+    PROTECTION = "protection"
+    """Find and protect: never to hold against the person's will, save a child."""
+    SIMILAR_CASES = "similar_cases"
+
+
+class ContactKind(StrEnum):
+    """Whom to call."""
+
+    UNKNOWN = "unknown"
+    BUREAU = "bureau"
+    POLICE_UNIT = "police_unit"
+    SOCIAL_SERVICE = "social_service"
+
+
+class Contact(Model):
+    """Whom to call; a message about a victim names one (domain section 6, rule 7)."""
+
+    kind: ContactKind
+    name: Line
+    telephone: Line | None = None
+    email: Line | None = None
+
+
+class PenaltyKind(StrEnum):
+    """What sort of penalty."""
+
+    UNKNOWN = "unknown"
+    TERM = "term"
+    """Imprisonment for `months`."""
+    LIFE = "life"
+    DEATH = "death"
+    """Extradition may depend on assurances."""
+
+
+class Penalty(Model):
+    """A penalty that the law threatens, that was imposed, or that is left to serve."""
+
+    kind: PenaltyKind
+    months: int | None = Field(default=None, ge=0, le=12_000)
+
+    def reaches(self, months: int) -> bool:
+        """Return whether it is at least so many months; life and death are."""
+        return self.kind in {PenaltyKind.LIFE, PenaltyKind.DEATH} or (self.months or 0) >= months
+
+
+class Charge(Model):
+    """An offence as the court words it."""
+
+    original: Prose
+    language: LanguageCode | None = None
+    translation: Prose | None = None
+
+
+class Warrant(Model):
+    """A warrant of arrest or a judgment that is as good."""
+
+    number: Line
+    authority: Line
+    country: CountryCode
+    issued_on: date
+    valid_until: date | None = None
+
+
+class Judicial(Model):
+    """What justice says of the subject (RPD articles 82-84)."""
+
+    charges: tuple[Charge, ...] = ()
+    law: Prose | None = None
+    """The provisions that cover the offence."""
+    maximum_penalty: Penalty | None = None
+    sentence: Penalty | None = None
+    """Imposed."""
+    remainder: Penalty | None = None
+    """Left to serve."""
+    warrants: tuple[Warrant, ...] = ()
+    extradition_will_be_sought: bool = False
+
+
+class AttachmentKind(StrEnum):
+    """What an attachment shows."""
+
+    UNKNOWN = "unknown"
+    PHOTOGRAPH = "photograph"
+    FINGERPRINTS = "fingerprints"
+    """ANSI/NIST-ITL."""
+    DNA = "dna"
+    DOCUMENT = "document"
+
+
+def _from_hex(value: Any) -> Any:
+    if isinstance(value, str):  # as files write it
+        try:
+            return bytes.fromhex(value)
+        except ValueError:
+            msg = "is not hexadecimal"
+            raise ValueError(msg) from None
+    return value
+
+
+HexBytes = Annotated[bytes, BeforeValidator(_from_hex), PlainSerializer(bytes.hex, return_type=str, when_used="json")]
+"""Bytes on the wire, hexadecimal in files."""
+
+
+class Attachment(Model):
+    """A large part, which travels by claim check: the message says where it is and proves what it is.
+
+    What lies at the URI is ciphertext (AES-256-GCM) wherever `key` is given, so whoever was not given the message
+    cannot read its parts.
+    """
+
+    kind: AttachmentKind
+    media_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]{1,100}/[a-z0-9.+-]{1,100}$")]
+    size_bytes: int = Field(ge=0)
+    """Of the content, in clear."""
+    sha256: Annotated[HexBytes, Len(32, 32)]
+    """Of the content, in clear."""
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    key: Annotated[HexBytes, Len(32, 32)] | None = None
+    caption: Line | None = None

@@ -1,0 +1,40 @@
+"""Diffusions: sent by a bureau straight to whom it chooses (RPD articles 97-101)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from typing_extensions import override
+
+from broker.model.message import Message
+
+
+class DiffusionKind(StrEnum):
+    """What the sender asks for; the kinds of version 1 (silver is version 2's)."""
+
+    UNKNOWN = "unknown"
+    ARREST = "arrest"
+    """Wanted."""
+    LOCATE = "locate"
+    INFORMATION = "information"
+    IDENTIFICATION = "identification"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+class Diffusion(Message):
+    """A diffusion, in one of its events."""
+
+    kind: DiffusionKind
+
+    @property
+    @override
+    def wire_type(self) -> str:
+        """The kind as on the wire, by which subscriptions name it."""
+        return self.kind.value
+
+    @property
+    @override
+    def is_missing_child(self) -> bool:
+        """Whether it needs no subscription to reach whom it addresses."""
+        return self.kind is DiffusionKind.MISSING and self.concerns_minor
