@@ -1,0 +1,51 @@
+"""What all tests share: one Apache Kafka a run, and a prefix of its own for each test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.support.shared_kafka import Owner, SharedKafka, ask_owner
+
+_OWNER = pytest.StashKey[Owner]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the process that was started, make the owner of Kafka; it costs nothing until somebody asks."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_OWNER] = Owner()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each parallel worker whom to ask."""
+    node.workerinput["kafka_owner"] = node.config.stash[_OWNER].address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop Kafka; also after Ctrl-C (and if this process is killed, Kafka's leash ends it)."""
+    owner = config.stash.get(_OWNER, None)
+    if owner is not None:
+        owner.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> SharedKafka:
+    """A real Apache Kafka, shared by the whole run: the one that the environment names, or an embedded one."""
+    owner = request.config.stash.get(_OWNER, None)
+    ok, words = owner.ask() if owner is not None else ask_owner(request.config.workerinput["kafka_owner"])  # type: ignore[attr-defined]
+    if not ok:
+        pytest.fail(f"no Apache Kafka for the tests: {words}", pytrace=False)
+    return SharedKafka(words, AdminClient({"bootstrap.servers": words}))
+
+
+@pytest.fixture
+def prefix(kafka: SharedKafka) -> Iterator[str]:
+    """Goes before every name that the test uses on Kafka; the topics that have it are deleted after the test."""
+    prefix = f"t{secrets.token_hex(3)}-"
+    yield prefix
+    kafka.delete_topics(prefix)
