@@ -103,5 +103,5 @@ def local_paths(content: Mapping[str, Any]) -> list[tuple[str, str, dict[str, An
     for at, attachment in enumerate(attachments if isinstance(attachments, list) else []):
         if isinstance(attachment, dict) and isinstance(attachment.get("path"), str):
             rest = {name: value for name, value in attachment.items() if name != "path"}
-            found.append((f"attachments.{at}.path", attachment["path"], rest))
+            found.append((f"attachments[{at}].path", attachment["path"], rest))
     return found

@@ -168,12 +168,12 @@ def test_an_attachment_is_read_only_beside_its_message(tmp_path: Path, path: str
     (tmp_path / "messages" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
 
     with pytest.raises(InvalidFieldError) as caught:
-        attached_file(tmp_path / "messages", path, "attachments.0.path")
-    assert caught.value.field == "attachments.0.path"
+        attached_file(tmp_path / "messages", path, "attachments[0].path")
+    assert caught.value.field == "attachments[0].path"
 
 
 def test_local_paths_are_found_and_taken_out() -> None:
     """The path of a local file never reaches the message."""
     content = json.loads('{"attachments": [{"kind": "a"}, {"kind": "b", "path": "photo.jpg"}, 7]}')
 
-    assert local_paths(content) == [("attachments.1.path", "photo.jpg", {"kind": "b"})]
+    assert local_paths(content) == [("attachments[1].path", "photo.jpg", {"kind": "b"})]
