@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from broker.members.directory import Bureau, Directory
+from broker.members.directory import SECRETARIAT, Bureau, Directory
 from broker.model.ledger import WithheldReason
 from broker.model.message import Event, Message
 from broker.trust.candidates import candidates
 from broker.trust.entitlement import withheld_reason
-from consumers.router.life import SECRETARIAT, NoticeState
+from consumers.router.life import NoticeState
 
 
 class Reach(StrEnum):

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from broker.errors import RejectedRecordError
+from broker.members.directory import SECRETARIAT
 from broker.model.message import Event, Message
 from broker.model.naming import MessageClass
 from broker.model.rejection import RejectReason
-
-SECRETARIAT = "ipsg"
-"""The General Secretariat: reviews and publishes notices, and ends what does not comply."""
-
 
 class Phase(StrEnum):
     """Where a notice or diffusion stands."""

@@ -1,0 +1,77 @@
+"""What one poll writes: for each inbox, the ledger and `rejected`, the records in feed order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker.model.naming import REJECTED, Shard, inbox, ledger
+from broker.model.outcome import NoticeOfEnd, Outcome, notice_of_end
+from broker.model.rejection import Rejection
+from broker.schema.codec import Codec
+from broker.transport.fanout import Outgoing
+from broker.transport.headers import ORIGIN, broker_headers, passed_on
+from broker.transport.kafka import TopicPartition
+from broker.trust.signing import RecordKind, Signer
+from consumers.router.arrival import ArrivedRecord
+from consumers.router.settle import Settled
+
+Word = Outcome | NoticeOfEnd | Rejection
+
+Writes = Mapping[TopicPartition, Sequence[Outgoing]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scribe:
+    """Writes out what was settled; signs, as `broker`, what the broker itself says."""
+
+    shard: Shard
+    codec: Codec
+    installation: str
+    signer: Signer
+
+    def write(self, settled: Iterable[Settled]) -> Writes:
+        """Return every record of one poll's transaction.
+
+        A message is one object however many inboxes it goes to, so that inboxes with the same records share one
+        encoded batch (`broker.transport.fanout`).
+        """
+        writes: dict[TopicPartition, list[Outgoing]] = defaultdict(list)
+        for one in settled:
+            self._deliver(one, writes)
+            for outcome in one.outcomes:
+                writes[_inbox(outcome.bureau)].append(
+                    self._said(outcome, outcome.number, origin=outcome.origin)
+                )
+            if one.rejection is not None:
+                writes[TopicPartition(REJECTED, 0)].append(
+                    self._said(one.rejection, one.rejection.origin, origin=one.rejection.origin)
+                )
+            writes[TopicPartition(ledger(self.shard.region), self.shard.partition)].append(self._entered(one))
+        return writes
+
+    def _deliver(self, one: Settled, writes: dict[TopicPartition, list[Outgoing]]) -> None:
+        if one.entry.delivered and isinstance(one.arrival, ArrivedRecord):
+            record = one.arrival
+            copy = Outgoing(record.key, record.value, passed_on(record.headers, origin=str(record.origin)))
+            for bureau in one.delivered:
+                writes[_inbox(bureau)].append(copy)
+        for bureau in sorted(one.ended):
+            end = notice_of_end(one.entry, bureau)
+            writes[_inbox(bureau)].append(self._said(end, end.number, origin=end.origin))
+
+    def _said(self, word: Word, key: str, *, origin: str) -> Outgoing:
+        value = self.codec.encode(word)
+        signature = self.signer.sign(RecordKind.BROKER, self.installation, value)
+        # A rejection has no id of its own; its origin serves, so that it is the same after a crash.
+        headers = broker_headers(word, key_id=self.signer.key_id, signature=signature, id=origin)
+        return Outgoing(key.encode(), value, (*headers, (ORIGIN, origin.encode())))
+
+    def _entered(self, one: Settled) -> Outgoing:
+        number = one.entry.number
+        return Outgoing(number.encode() if number is not None else None, self.codec.encode(one.entry), ())
+
+
+def _inbox(bureau: str) -> TopicPartition:
+    return TopicPartition(inbox(bureau), 0)

@@ -1,0 +1,212 @@
+"""The router's memory of a shard: a fold of its ledger partition, and the position in its feeds.
+
+There is nothing to trust but the ledger. A local cache saves folding it from the start; it may be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from broker.errors import CorruptHistoryError
+from broker.model.ledger import EntryKind, LedgerEntry
+from broker.model.naming import Shard, bureaus_of, codes, feeds
+from consumers.router.life import NoticeState, Phase, after
+
+MessageKey = tuple[str, str, str]
+"""Issuer, notice number, message id: within these three, a message id is used once."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a shard's past comes to.
+
+    A draft is a memory laid over another: it reads through, and keeps what is new to itself until it is merged, so
+    that what a failed transaction would have changed is dropped with it.
+    """
+
+    positions: dict[str, int]
+    """Feed to the offset to read on from; the partition is the shard's."""
+    notices: dict[str, NoticeState] = field(default_factory=dict)
+    seen: dict[MessageKey, bytes] = field(default_factory=dict)
+    """SHA-256 of every routed message's value."""
+    beneath: Memory | None = None
+
+    @classmethod
+    def empty(cls, shard: Shard) -> Self:
+        """Return the memory of a shard of which nothing was read."""
+        return cls(dict.fromkeys(feeds(shard.region), 0))
+
+    def draft(self) -> Memory:
+        """Return a memory over this one, to be merged once its transaction has committed."""
+        return Memory(dict(self.positions), beneath=self)
+
+    def merge(self, draft: Memory) -> None:
+        """Take over what a draft of this memory learned."""
+        self.positions = draft.positions
+        self.notices |= draft.notices
+        self.seen |= draft.seen
+
+    def notice(self, number: str) -> NoticeState | None:
+        """Return what is known of a notice."""
+        found = self.notices.get(number)
+        return found if found is not None or self.beneath is None else self.beneath.notice(number)
+
+    def digest(self, key: MessageKey) -> bytes | None:
+        """Return the digest of the message that was routed under an id, if one was."""
+        found = self.seen.get(key)
+        return found if found is not None or self.beneath is None else self.beneath.digest(key)
+
+    def enter(self, entry: LedgerEntry) -> None:
+        """Fold one entry in.
+
+        Raises:
+            CorruptHistoryError: it does not begin where the one before it of the same feed ended.
+        """
+        expected = self.positions.get(entry.topic)
+        if entry.from_offset != expected:
+            raise CorruptHistoryError(
+                str(entry.origin), f"the ledger enters this after {entry.topic} had been entered up to {expected}"
+            )
+        self.positions[entry.topic] = entry.next_offset
+        if entry.kind is not EntryKind.ROUTED:
+            return
+        if entry.number is None or entry.message_id is None or entry.issuer is None or entry.digest is None:
+            raise CorruptHistoryError(str(entry.origin), "a routed entry lacks number, message id, issuer or digest")
+        self.seen[entry.issuer, entry.number, str(entry.message_id)] = entry.digest
+        if entry.event is not None and entry.revision is not None:  # a command changes no notice
+            self.notices[entry.number] = after(
+                self.notice(entry.number),
+                entry.event,
+                entry.revision,
+                owner=entry.number.rsplit("-", 3)[0],
+                issuer=entry.issuer,
+                given=bureaus_of(entry.delivered),
+            )
+
+
+class MemoryCache:
+    """A shard's memory on disk, with the ledger offset up to which it is folded.
+
+    Written after each commit and never before it, so it is at most behind. Losing it, also by a crash of the machine,
+    costs a longer fold and nothing else: hence no fsync (`synchronous=NORMAL` with a write-ahead log keeps it whole).
+    """
+
+    _SCHEMA = """
+        CREATE TABLE IF NOT EXISTS fold (of TEXT PRIMARY KEY, ledger_offset INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS positions (topic TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS notices
+            (number TEXT PRIMARY KEY, phase TEXT NOT NULL, revision INTEGER NOT NULL, holders TEXT NOT NULL);
+        CREATE TABLE IF NOT EXISTS seen
+            (issuer TEXT, number TEXT, message_id TEXT, digest BLOB NOT NULL,
+             PRIMARY KEY (issuer, number, message_id)) WITHOUT ROWID;
+    """
+
+    def __init__(self, path: Path, *, shard: Shard, log_id: str) -> None:
+        """Name the file.
+
+        Args:
+            path: the SQLite file; made where it is missing.
+            shard: whose memory it is.
+            log_id: names the log that is folded (the installation); a cache of another one is thrown away.
+        """
+        self._path = path
+        self._shard = shard
+        self._of = f"{log_id} {shard}"
+        self._database: sqlite3.Connection | None = None
+        self._ledger_offset = 0
+
+    def load(self) -> tuple[Memory, int]:
+        """Return the memory and the ledger offset to fold on from; an unreadable cache counts as none."""
+        self.close()
+        try:
+            self._database = self._open()
+            memory, self._ledger_offset = self._read(self._database)
+        except sqlite3.DatabaseError:
+            self.forget()
+            self._database = self._open()
+            memory, self._ledger_offset = self._read(self._database)
+        return memory, self._ledger_offset
+
+    def save(self, learned: Memory, ledger_offset: int) -> None:
+        """Add what was learned since the last save or load; does nothing once the cache was lost to somebody else.
+
+        Args:
+            learned: a merged draft, or the whole memory after a fold.
+            ledger_offset: the first ledger offset that is not folded.
+        """
+        if self._database is None:
+            return
+        with self._database as database:
+            moved = database.execute(
+                "UPDATE fold SET ledger_offset = ? WHERE of = ? AND ledger_offset = ?",
+                (ledger_offset, self._of, self._ledger_offset),
+            )
+            if moved.rowcount == 1:
+                self._ledger_offset = ledger_offset
+                self._write(database, learned)
+                return
+            # A router that hung and woke, or its successor, wrote in between. The two would mix: void it for both.
+            database.execute("DELETE FROM fold")
+        self.close()
+
+    def _write(self, database: sqlite3.Connection, learned: Memory) -> None:
+        database.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", learned.positions.items())
+        database.executemany(
+            "INSERT OR REPLACE INTO notices VALUES (?, ?, ?, ?)",
+            ((number, state.phase, state.revision, codes(state.holders)) for number, state in learned.notices.items()),
+        )
+        database.executemany(
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)",
+            ((*key, digest) for key, digest in learned.seen.items()),
+        )
+
+    def forget(self) -> None:
+        """Delete the cache."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self._path, check_same_thread=False)
+        with contextlib.closing(database.cursor()) as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.executescript(self._SCHEMA)
+        return database
+
+    def _read(self, database: sqlite3.Connection) -> tuple[Memory, int]:
+        row = database.execute("SELECT ledger_offset FROM fold WHERE of = ?", (self._of,)).fetchone()
+        memory = Memory.empty(self._shard)
+        if row is None:
+            with database:
+                for table in ("fold", "positions", "notices", "seen"):
+                    database.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the line above
+                database.execute("INSERT INTO fold VALUES (?, 0)", (self._of,))
+            return memory, 0
+        memory.positions |= dict(database.execute("SELECT topic, next_offset FROM positions"))
+        memory.notices = dict(self._states(database))
+        memory.seen = {
+            (issuer, number, message_id): digest
+            for issuer, number, message_id, digest in database.execute("SELECT * FROM seen")
+        }
+        return memory, row[0]
+
+    @staticmethod
+    def _states(database: sqlite3.Connection) -> Iterator[tuple[str, NoticeState]]:
+        shared: dict[str, frozenset[str]] = {}  # most notices went to one of a few audiences
+        for number, phase, revision, holders in database.execute("SELECT * FROM notices"):
+            if holders not in shared:
+                shared[holders] = bureaus_of(holders)
+            yield number, NoticeState(Phase(phase), revision, shared[holders])
