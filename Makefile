@@ -47,8 +47,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Noticewire needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || echo not there)." ; \
 		echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" ; exit 1 ; } >&2
-	@echo "Setting up $(VENV) with $$($(PYTHON) -V) ..."
-	@$(PYTHON) -m venv --clear $(VENV) || { \
+	@echo "Setting up $(VENV) with $$($(PYTHON) -V): takes a minute the first time"
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
 		echo "$(PYTHON) cannot make a virtual environment (on Debian: its package python3-venv is missing)." >&2 ; exit 1 ; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
