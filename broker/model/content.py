@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Len
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
@@ -26,6 +26,12 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 Prose = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 """Free text. Four such texts in a four-byte script still fit into one record."""
+
+
+_T = TypeVar("_T")
+
+Few = Annotated[tuple[_T, ...], Len(0, 100)]
+"""A list that people wrote: more than a hundred is an attack, or an error."""
 
 
 class Language(StrEnum):
@@ -170,7 +176,7 @@ class Warrant(Model):
 class Judicial(Model):
     """What justice says of the subject (RPD articles 82-84)."""
 
-    charges: tuple[Charge, ...] = ()
+    charges: Few[Charge] = ()
     law: Prose | None = None
     """The provisions that cover the offence."""
     maximum_penalty: Penalty | None = None
@@ -178,7 +184,7 @@ class Judicial(Model):
     """Imposed."""
     remainder: Penalty | None = None
     """Left to serve."""
-    warrants: tuple[Warrant, ...] = ()
+    warrants: Few[Warrant] = ()
     extradition_will_be_sought: bool = False
 
 

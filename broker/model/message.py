@@ -19,6 +19,7 @@ from broker.model.content import (
     Contact,
     CountryCode,
     Facts,
+    Few,
     HandlingCode,
     Judicial,
     Text,
@@ -135,29 +136,29 @@ class Message(Model, ABC):
     status: Status = Status.ACTUAL
     urgency: Urgency = Urgency.NORMAL
     classification: Classification = Classification.FOR_OFFICIAL_USE_ONLY
-    handling_codes: tuple[HandlingCode, ...] = ()
+    handling_codes: Few[HandlingCode] = ()
     circulation: Circulation
     operation: OperationCode | None = None
-    offences: tuple[OffenceCode, ...] = ()
+    offences: Few[OffenceCode] = ()
     subject: Subject
-    warnings: tuple[WarningCode, ...] = ()
-    texts: tuple[Text, ...] = ()
+    warnings: Few[WarningCode] = ()
+    texts: Few[Text] = ()
     """What it says to people, once in each language."""
     facts: Facts | None = None
     """What happened: the offence, the disappearance, the find."""
     judicial: Judicial | None = None
     assessment: Assessment | None = None
-    asked: tuple[AskedFor, ...] = ()
+    asked: Few[AskedFor] = ()
     """What the owner asks of those who can help."""
-    contacts: tuple[Contact, ...] = ()
+    contacts: Few[Contact] = ()
     """Whom to call; a message about a victim or a witness says so."""
-    risk_countries: tuple[CountryCode, ...] = ()
+    risk_countries: Few[CountryCode] = ()
     """Where complicity in, or a risk from, what befell the subject is suspected; the exclusions hold them."""
     sensitive: bool = False
     """Marks sensitive data, present only because it is needed (RPD article 42)."""
     public_extract: bool = False
     """The issuer's consent to an extract for the public (RPD article 61)."""
-    attachments: tuple[Attachment, ...] = ()
+    attachments: Few[Attachment] = ()
     retained_until: date | None = None
     """At most five years ahead; then renew with a reason or delete (RPD articles 49-51)."""
     in_reply_to: UUID | None = None

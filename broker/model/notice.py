@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing_extensions import override
 
 from broker.model.base import Model
-from broker.model.content import Line
+from broker.model.content import Few, Line
 from broker.model.message import Message
 
 
@@ -48,7 +48,7 @@ class Listing(Model):
 
     reference: Line
     """The permanent reference number, as in `QDi.001`."""
-    measures: tuple[Measure, ...] = ()
+    measures: Few[Measure] = ()
     listed_on: date | None = None
 
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from broker.model.base import Model
-from broker.model.content import CountryCode, LanguageCode, Line, Place, Prose
+from broker.model.content import CountryCode, Few, LanguageCode, Line, Place, Prose
 from broker.model.dates import ADULT_AT_YEARS, PartialDate
 
 
@@ -161,7 +161,7 @@ class Description(Model):
     build: Build | None = None
     eyes: EyeColour | None = None
     hair: HairColour | None = None
-    distinguishing_marks: tuple[Line, ...] = ()
+    distinguishing_marks: Few[Line] = ()
     clothing: Line | None = None
     remarks: Prose | None = None
 
@@ -171,19 +171,19 @@ class Person(Model):
 
     name: Name | None = None
     name_at_birth: Name | None = None
-    aliases: tuple[Name, ...] = ()
+    aliases: Few[Name] = ()
     born: PartialDate | None = None
     birthplace: Place | None = None
     sex: Sex | None = None
-    nationalities: tuple[Nationality, ...] = ()
+    nationalities: Few[Nationality] = ()
     stateless: bool = False
     """Known to have no nationality, rather than none known."""
     father: Name | None = None
     mother: Name | None = None
-    documents: tuple[Document, ...] = ()
+    documents: Few[Document] = ()
     description: Description | None = None
-    languages: tuple[LanguageCode, ...] = ()
-    likely_places: tuple[Place, ...] = ()
+    languages: Few[LanguageCode] = ()
+    likely_places: Few[Place] = ()
 
     def perhaps_minor(self, event: PartialDate | date) -> bool:
         """Return whether the person may have been under 18 at an event; without any birth date that is so."""
@@ -208,7 +208,7 @@ class Group(Model):
 
     name: Line | None = None
     description: Prose
-    members: tuple[Person, ...] = ()
+    members: Few[Person] = ()
 
 
 class Organisation(Model):
@@ -216,7 +216,7 @@ class Organisation(Model):
 
     name: Line
     name_original: Line | None = None
-    aliases: tuple[Line, ...] = ()
+    aliases: Few[Line] = ()
     country: CountryCode | None = None
     description: Prose | None = None
 

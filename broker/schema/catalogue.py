@@ -1,0 +1,86 @@
+"""Which schema has which id: fixed for ever, because records on the log carry the ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Self
+
+from broker.errors import MisuseError
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaVersion:
+    """One version of one subject's schema."""
+
+    subject: str
+    version: int
+    id: int
+    """What the framing carries; unique over all subjects."""
+    text: str
+    """The schema as it stands in the file: Avro's JSON."""
+
+
+class Catalogue:
+    """Every schema that was ever written with, by id and by subject."""
+
+    def __init__(self, versions: Iterable[SchemaVersion]) -> None:
+        """Check that ids and versions are what readers of old records rely on.
+
+        Raises:
+            MisuseError: an id is used twice, or a subject's versions do not run 1, 2, 3 ...
+        """
+        self._by_id: dict[int, SchemaVersion] = {}
+        self._by_subject: dict[str, list[SchemaVersion]] = {}
+        for version in versions:
+            if version.id in self._by_id or not 0 < version.id < 2**31:
+                raise MisuseError(f"schema id {version.id} is used twice, or is not a positive 32-bit number")
+            self._by_id[version.id] = version
+            earlier = self._by_subject.setdefault(version.subject, [])
+            if version.version != len(earlier) + 1:
+                raise MisuseError(f"version {version.version} of {version.subject} does not follow the one before it")
+            earlier.append(version)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the catalogue that the program ships.
+
+        Raises:
+            MisuseError: it contradicts itself, or a file is missing or not JSON.
+        """
+        folder = files("schemas") / "avro"
+        try:
+            listed: Mapping[str, Any] = json.loads((folder / "catalogue.json").read_text("utf-8"))
+            versions = []
+            for entry in listed["schemas"]:
+                text = folder.joinpath(*entry["file"].split("/")).read_text("utf-8")
+                json.loads(text)
+                versions.append(SchemaVersion(entry["subject"], entry["version"], entry["id"], text))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MisuseError(f"the catalogue of schemas cannot be read: {error!r}") from error
+        return cls(versions)
+
+    def by_id(self, schema_id: int) -> SchemaVersion | None:
+        """Return the schema that an id stands for, if any."""
+        return self._by_id.get(schema_id)
+
+    def subjects(self) -> tuple[str, ...]:
+        """Return every subject, in the catalogue's order."""
+        return tuple(self._by_subject)
+
+    def versions(self, subject: str) -> tuple[SchemaVersion, ...]:
+        """Return a subject's versions, oldest first; none for a subject that is not there."""
+        return tuple(self._by_subject.get(subject, ()))
+
+    def newest(self, subject: str) -> SchemaVersion:
+        """Return what is written today.
+
+        Raises:
+            MisuseError: there is no such subject.
+        """
+        versions = self._by_subject.get(subject)
+        if versions is None:
+            raise MisuseError(f"the catalogue of schemas has no subject {subject}")
+        return versions[-1]
