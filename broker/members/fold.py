@@ -77,6 +77,11 @@ class DirectoryFold:
         """The installation's id, once it is founded."""
         return self._installation
 
+    @property
+    def offset(self) -> int:
+        """The next offset: every record before it is applied."""
+        return self._offset
+
     def view(self) -> Directory:
         """Return the directory as it is now; a later change makes another one."""
         if self._view is None:

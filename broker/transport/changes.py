@@ -1,0 +1,73 @@
+"""Sign changes of the directory, put them on its topic, and learn what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from broker.errors import RefusedError, UnavailableError
+from broker.model.change import DirectoryChange
+from broker.model.naming import DIRECTORY
+from broker.schema.codec import Codec
+from broker.transport.directory import DirectoryFollower, LoggedChange
+from broker.transport.headers import broker_headers
+from broker.trust.signing import RecordKind, Signer
+
+
+class Publishes(Protocol):
+    """What is needed of `broker.transport.publisher`: an idempotent producer outside of transactions."""
+
+    def publish(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]],
+        partition: int | None = None,
+    ) -> Awaitable[object]:
+        """Write a record to a topic, by its bare name; it is durable once this returns."""
+        ...
+
+
+class IneffectiveChangeError(RefusedError):
+    """A change lies on the log, and has no effect."""
+
+    code = "ineffective_change"
+
+    def __init__(self, logged: LoggedChange) -> None:
+        code = logged.change.code if logged.change is not None else "?"
+        super().__init__(f"the change of {code} at directory/0/{logged.offset} has no effect: {logged.no_effect}")
+        self.logged = logged
+
+
+async def put(
+    change: DirectoryChange, *, installation: str, signer: Signer, publisher: Publishes, codec: Codec
+) -> None:
+    """Sign a change and append it to the log; it is durable once this returns, and its effect is not known yet."""
+    value = codec.encode(change)
+    signature = signer.sign(RecordKind.DIRECTORY, installation, value)
+    headers = broker_headers(change, key_id=signer.key_id, signature=signature)
+    await publisher.publish(DIRECTORY, key=change.code.encode(), value=value, headers=headers, partition=0)
+
+
+async def submit(
+    change: DirectoryChange, *, signer: Signer, publisher: Publishes, codec: Codec, follower: DirectoryFollower
+) -> LoggedChange:
+    """Put a change on the log and return its record, once it has taken effect.
+
+    Raises:
+        IneffectiveChangeError: it is on the log without effect; says why. If stale, look again and submit a new one.
+        UnavailableError: Kafka is away; the change may be on the log all the same, and is stale when repeated.
+    """
+    installation = (await follower.at_its_end()).installation
+    if installation is None:
+        raise UnavailableError("the installation is not founded yet")
+    await put(change, installation=installation, signer=signer, publisher=publisher, codec=codec)
+    await follower.at_its_end()
+    for logged in reversed(follower.log()):
+        if logged.change is not None and logged.change.change_id == change.change_id:
+            if logged.no_effect is not None:
+                raise IneffectiveChangeError(logged)
+            return logged
+    raise UnavailableError("the change was acknowledged, and is not on the log")
