@@ -1,0 +1,103 @@
+"""The one place where configuration enters: `NOTICEWIRE_*` variables, or `noticewire.toml` beside the command.
+
+Only entry points (the command line, the gateway) read it; everything else is handed its part by keyword.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from typing_extensions import override
+
+
+class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
+    """How to reach the cluster. The defaults suit one broker on this machine."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    prefix: str = Field(
+        "",
+        pattern=r"^[a-z0-9-]{0,32}$",
+        description="Before every topic, group, transactional and instance id, so that several installations (and "
+        "every test) can share a cluster. Never in an origin or in what is signed.",
+    )
+    request_timeout: timedelta = Field(
+        timedelta(seconds=8),
+        description="How long an answer may take. Below the transaction time-out, so that a request without an answer "
+        "is noticed while its transaction is still ours; above a fetch's longest wait.",
+    )
+    metadata_timeout: timedelta = Field(
+        timedelta(seconds=3),
+        description="How long a topic may be unknown before it counts as missing: brokers learn of a new topic some "
+        "milliseconds after its creation was answered.",
+    )
+    transaction_timeout: timedelta = Field(
+        timedelta(seconds=10),
+        description="A hung router holds back its inboxes' readers for this long; keep it above the slowest poll.",
+    )
+    session_timeout: timedelta = Field(
+        timedelta(seconds=6),
+        description="After this long without a heartbeat a member's shards go to others. Lower is a faster takeover "
+        "from a process that hangs, but a pause of that length then costs a restart. The cluster's "
+        "group.min.session.timeout.ms must allow it.",
+    )
+    heartbeat_interval: timedelta = Field(
+        timedelta(seconds=1),
+        description="A sixth of the session time-out: five beats may be lost before a member counts as gone.",
+    )
+    delivery_timeout: timedelta = Field(
+        timedelta(seconds=30),
+        description="How long a record outside a transaction may wait for a broker that is away (a killed one is back "
+        "after 4.5 to 12.5 s) before its sender is told.",
+    )
+    replication: int = Field(
+        1, ge=1, description="Replicas of every topic. One for the embedded broker; three in production."
+    )
+    in_sync_min: int = Field(
+        1,
+        ge=1,
+        description="Replicas that must have a record before its sender is told so. Two in production: with one, an "
+        "acknowledged record can die with a disk; with three, one stopped node stops everything.",
+    )
+    record_bytes_max: int = Field(
+        1_000_000,
+        description="The largest record on a feed, headers included: just under Kafka's own default of 1,048,588, "
+        "which leaves the batch's header room.",
+    )
+    enclosing_bytes_extra: int = Field(
+        65_536,
+        description="What an inbox or `rejected` takes more than a feed: the router's headers, and the record around a "
+        "rejected one.",
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, as one frozen tree; an unknown name is refused."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NOTICEWIRE_", env_nested_delimiter="__", toml_file="noticewire.toml", frozen=True, extra="forbid"
+    )
+
+    data: Path = Field(Path("data"), description="Keys, stores, archive, addresses and logs of this installation.")
+    kafka: KafkaSettings = KafkaSettings()
+    root_key: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The 32 public bytes, in hexadecimal, of the General Secretariat's first key. A directory that was "
+        "founded with another key is not believed; without a pinned key the first one is.",
+    )
+
+    @override
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given outranks the environment, which outranks the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
