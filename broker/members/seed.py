@@ -35,6 +35,11 @@ class Seed:
     subscriptions: tuple[Subscription, ...] = ()
     agreement: tuple[Subscription, ...] = ()
 
+    @property
+    def is_service(self) -> bool:
+        """Whether it is one of our own, which sign and have no inbox."""
+        return self.facts.kind is BureauKind.SERVICE
+
 
 @cache
 def seeds() -> tuple[Seed, ...]:
