@@ -25,11 +25,12 @@ test: $(STAMP) ## every test, on a real Kafka that it starts and stops itself
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(STAMP) ## format, lint, strict types, import layers
-	@echo "format"; $(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
-	@echo "lint"; $(BIN)/ruff check --quiet .
-	@echo "types"; $(BIN)/mypy --no-error-summary
-	@echo "import layers"; $(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; exit 1; }
-	@echo "check: clean"
+	@failed=0; \
+	echo "format"; $(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; failed=1; }; \
+	echo "lint"; $(BIN)/ruff check --quiet . || failed=1; \
+	echo "types"; $(BIN)/mypy --no-error-summary || failed=1; \
+	echo "import layers"; $(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; failed=1; }; \
+	[ $$failed = 0 ] && echo "check: clean"
 
 format: $(STAMP) ## mend format and what lint can mend
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format --quiet .
@@ -45,7 +46,7 @@ clean: ## remove the virtual environment and caches (not the shared cache of Kaf
 # The stamp is written last, so an interrupted set-up is simply done again.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Noticewire needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || echo not there)." ; \
+		echo "Noticewire needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo not there)." ; \
 		echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" ; exit 1 ; } >&2
 	@echo "Setting up $(VENV) with $$($(PYTHON) -V): takes a minute the first time"
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \

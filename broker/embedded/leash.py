@@ -20,6 +20,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from typing import IO, TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Leashed:
     def __init__(self, leash: subprocess.Popen[bytes], lifeline: int, pid: int) -> None:
         self._leash = leash
         self._lifeline: int | None = lifeline
+        self._letting_go = threading.Lock()  # a descriptor closed twice may by then be somebody else's
         self.pid = pid
 
     @property
@@ -95,9 +97,10 @@ class Leashed:
             return self.wait()
 
     def _let_go(self) -> None:
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        with self._letting_go:
+            if self._lifeline is not None:
+                os.close(self._lifeline)
+                self._lifeline = None
 
 
 def spawn(
@@ -147,8 +150,12 @@ def spawn(
     finally:
         os.close(leash_end)
         os.close(status_end)
-    with os.fdopen(status, encoding="ascii") as reader:
-        words = reader.read().split()  # until the program is loaded: that closes the last copy of the other end
+    try:
+        with os.fdopen(status, encoding="ascii") as reader:
+            words = reader.read().split()  # until the program is loaded: that closes the last copy of the other end
+    except BaseException:  # Ctrl-C: closing the lifeline ends what has been started
+        os.close(lifeline)
+        raise
     match words:
         case ["pid", pid]:
             return Leashed(leash, lifeline, int(pid))
