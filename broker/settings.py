@@ -73,6 +73,31 @@ class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
     )
 
 
+class RouterSettings(BaseModel, frozen=True, extra="forbid"):
+    """How much a router takes at once."""
+
+    poll_wait: timedelta = Field(timedelta(milliseconds=500), description="How long a feed may be quiet before we look up.")
+    poll_records_max: int = Field(
+        400, gt=0, description="Records in one transaction: beyond some 400 the fan-out gains nothing more."
+    )
+    poll_bytes_max: int = Field(
+        600_000,
+        gt=0,
+        description="Bytes of one transaction's records, before they are multiplied by their audience: with 226 inboxes "
+        "this stays below what one produce request may hold (socket.request.max.bytes, 100 MiB), compressed.",
+    )
+
+
+class TrackerSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the tracker keeps the state of every delivery."""
+
+    url: str | None = Field(
+        None,
+        description="As SQLAlchemy writes it: `sqlite+aiosqlite:///...` or `postgresql+asyncpg://...`. Without it, a "
+        "SQLite file in the data folder. It can be deleted, and is then filled from the log again.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set, as one frozen tree; an unknown name is refused."""
 
@@ -82,6 +107,8 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="Keys, stores, archive, addresses and logs of this installation.")
     kafka: KafkaSettings = KafkaSettings()
+    router: RouterSettings = RouterSettings()
+    tracker: TrackerSettings = TrackerSettings()
     root_key: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",

@@ -1,227 +1,77 @@
-"""The router: feeds in, inboxes and ledger out; one transaction per shard and poll.
-
-A shard is taken in a fixed order (design section 5): fence the predecessor, wait until its last transaction has ended,
-fold the ledger, read on from where it stands. Any error drops everything at once and takes the shard again.
-"""
+"""The router: shares the shards with the other routers of its group, and routes those that it is given."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
-from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
-import structlog
-
-from broker.errors import CorruptHistoryError, FencedError, UnavailableError
-from broker.model.ledger import LedgerEntry
-from broker.model.naming import REJECTED, Shard, feeds, inbox, ledger
-from broker.observe.faultpoints import fault_point
+from broker.model.naming import Shard
+from broker.observe.faultpoints import Faults
 from broker.schema.codec import Codec
 from broker.settings import KafkaSettings, RouterSettings
 from broker.transport.directory import DirectoryFollower
-from broker.transport.kafka import RawClient, TopicPartition
-from broker.transport.membership import Lease
-from broker.transport.reader import RawReader
-from broker.transport.session import ShardSession
+from broker.transport.kafka import RawClient
+from broker.transport.membership import Lease, Membership, share
 from broker.trust.signing import Signer
-from consumers.router.arrival import Arrival, ArrivedRecord, arrivals
-from consumers.router.letters import Scribe, Writes
-from consumers.router.memory import Memory, MemoryCache
-from consumers.router.settle import Settled, Settler
-
-logger = structlog.get_logger(__name__)
+from consumers.router.shard import ShardRouter
 
 
-class ShardRouter:
-    """Routes one shard for as long as the group and the fence let it."""
+class RouterService:
+    """Routes the shards that the group gives it.
+
+    Args:
+        client: the connection to Kafka; started.
+        kafka: how the shards' own producers reach it.
+        settings: how much to take at once.
+        directory: whom there is, and what they may see.
+        codec: reads messages; writes what the broker itself says.
+        installation: the id that signatures are bound to.
+        signer: the broker's.
+        cache_folder: where memories are kept between starts; may be deleted at any time.
+        faults: is told named points, in tests.
+    """
 
     def __init__(
         self,
-        shard: Shard,
         *,
         client: RawClient,
         kafka: KafkaSettings,
-        router: RouterSettings,
+        settings: RouterSettings,
         directory: DirectoryFollower,
         codec: Codec,
         installation: str,
         signer: Signer,
         cache_folder: Path,
+        faults: Faults | None = None,
     ) -> None:
-        """Prepare to take a shard; nothing happens before `run`."""
-        self._shard = shard
         self._client = client
         self._kafka = kafka
-        self._router = router
+        self._settings = settings
         self._directory = directory
         self._codec = codec
         self._installation = installation
-        self._ledger = TopicPartition(ledger(shard.region), shard.partition)
-        self._scribe = Scribe(shard=shard, codec=codec, installation=installation, signer=signer)
-        self._cache = MemoryCache(cache_folder / f"{shard}.db", shard=shard, log_id=f"{kafka.prefix} {installation}")
-        self._log = logger.bind(shard=str(shard))
-        self._session: ShardSession | None = None
-        self._feeds: RawReader | None = None
-        self._memory = Memory.empty(shard)
-        self._backlog: deque[Arrival] = deque()
-        self.is_ready = False
-        """It owns its shard and has folded the ledger."""
+        self._signer = signer
+        self._cache_folder = cache_folder
+        self._faults = faults
 
-    async def run(self, lease: Lease) -> None:
-        """Route until the lease says stop.
+    async def run(self, membership: Membership, stopping: asyncio.Event) -> None:
+        """Route shards until told to stop; what was begun is committed, or will be aborted by whoever comes next."""
+        await share(membership, self._work, stopping=stopping)
 
-        Raises:
-            FencedError: a newer router owns this shard, or our own transaction timed out; nothing of ours remains.
-            CorruptHistoryError: ledger and feeds contradict each other; a person decides.
-        """
-        while not lease.stop.is_set():
-            try:
-                if await lease.confirm():
-                    await self._take()
-                    while not lease.stop.is_set():
-                        await self.route_poll()
-                else:
-                    await _pause()
-            except UnavailableError as error:
-                self._log.warning("Shard let go, to be taken again", problem=str(error), **error.log_fields())
-                await self._let_go()
-                await _pause()
-            finally:
-                await self._let_go()
+    async def _work(self, shard: Shard, lease: Lease) -> None:
+        await self.shard_router(shard).run(lease)
 
-    async def _take(self) -> None:
-        """Fence, wait for the last stable offset, fold, and position; in this order, or two routers could deliver."""
-        await fault_point("taking")
-        inboxes = [inbox(code) for code in (await self._directory.at_its_end()).recipients()]
-        self._session = ShardSession(
-            kafka=self._kafka, client=self._client, transactional_id=f"router-{self._shard}", ledger=self._ledger
+    def shard_router(self, shard: Shard) -> ShardRouter:
+        """Return the router of one shard, which takes it when it is run."""
+        return ShardRouter(
+            shard,
+            client=self._client,
+            kafka=self._kafka,
+            settings=self._settings,
+            directory=self._directory,
+            codec=self._codec,
+            installation=self._installation,
+            signer=self._signer,
+            cache_folder=self._cache_folder,
+            faults=self._faults,
         )
-        ledger_end = await self._session.take([*inboxes, self._ledger.topic, REJECTED])
-        await self._fold(ledger_end)
-        positions = {TopicPartition(feed, self._shard.partition): at for feed, at in self._memory.positions.items()}
-        # Uncommitted: a stranger's open transaction on a feed must not hold up everybody else's messages.
-        self._feeds = RawReader(
-            self._client, positions, committed=False, lane=f"feeds-{self._shard}", max_wait=self._router.poll_wait
-        )
-        self.is_ready = True
-        self._log.info("Shard taken", ledger_offset=ledger_end, notices=len(self._memory.notices))
-
-    async def _fold(self, ledger_end: int) -> None:
-        """Bring the memory up to the ledger's end, from the cache's offset on."""
-        self._memory, at = await asyncio.to_thread(self._cache.load)
-        if at > ledger_end:
-            raise CorruptHistoryError(
-                f"{self._ledger.topic}/{self._ledger.partition}/{ledger_end}", f"the log ends before {at}, which was read"
-            )
-        reader = RawReader(self._client, {self._ledger: at}, committed=True, lane=f"fold-{self._shard}")
-        try:
-            while reader.positions[self._ledger] < ledger_end:
-                await fault_point("folding")
-                for tp, batches in await reader.poll():
-                    entries = [
-                        self._codec.decode(record.value or b"", LedgerEntry)
-                        for batch in batches
-                        for record in batch.records
-                    ]
-                    for entry in entries:
-                        self._memory.enter(entry)
-                    reader.advance(tp, batches[-1].next_offset)
-        finally:
-            await reader.close()
-        await asyncio.to_thread(self._cache.save, self._memory, ledger_end)
-
-    async def route_poll(self) -> int:
-        """Route what one poll of this shard's feeds returns; deliveries and ledger entries commit as one.
-
-        Returns:
-            How many arrivals were entered, repeats and rejected ones included. All of their deliveries are visible
-            to read_committed readers once this returns, and none before.
-
-        Raises:
-            FencedError: a newer router owns this shard; let go of it without committing.
-            UnavailableError: nothing is known to be committed; take the shard again, and the ledger will say.
-        """
-        arrived = await self._arrivals()
-        if not arrived:
-            return 0
-        directory = await self._directory.at_its_end()
-        draft = self._memory.draft()  # kept only if the transaction commits
-        settler = Settler(directory=directory, codec=self._codec, installation=self._installation)
-        # Verifying takes 137 µs a message: in a thread, so that heartbeats are not held up.
-        settled, writes = await asyncio.to_thread(self._settle, settler, arrived, draft)
-        ledger_next = await self._commit(writes)
-        self._memory.merge(draft)
-        await fault_point("before_cache")
-        await asyncio.to_thread(self._cache.save, draft, ledger_next)
-        for one in settled:
-            _log_settled(self._log, one)
-        return len(settled)
-
-    async def _arrivals(self) -> list[Arrival]:
-        """Return what comes next on the feeds, cut by count and by bytes; empty where nothing came in time."""
-        if self._feeds is None:
-            msg = "take the shard first"
-            raise AssertionError(msg)
-        if not self._backlog:
-            for tp, batches in await self._feeds.poll():
-                self._backlog.extend(arrivals(tp, batches, self._feeds.positions[tp]))
-                self._feeds.advance(tp, batches[-1].next_offset)
-        cut: list[Arrival] = []
-        size_bytes = 0
-        while self._backlog and len(cut) < self._router.poll_records_max:
-            arrival = self._backlog[0]
-            size_bytes += arrival.size_bytes if isinstance(arrival, ArrivedRecord) else 0
-            if cut and size_bytes > self._router.poll_bytes_max:
-                break
-            cut.append(self._backlog.popleft())
-        return cut
-
-    def _settle(self, settler: Settler, arrived: Sequence[Arrival], draft: Memory) -> tuple[list[Settled], Writes]:
-        settled = settler.settle_all(arrived, draft)
-        return settled, self._scribe.write(settled)
-
-    async def _commit(self, writes: Writes) -> int:
-        """Write one transaction; return the ledger offset after its entries."""
-        if self._session is None:
-            msg = "take the shard first"
-            raise AssertionError(msg)
-        async with self._session.transaction() as transaction:
-            await transaction.write(writes)
-        return transaction.next_offset(self._ledger)
-
-    async def _let_go(self) -> None:
-        """Drop producer, reader and memory at once; the next start of the transactional id ends what is open."""
-        self.is_ready = False
-        feeds_reader, self._feeds = self._feeds, None
-        session, self._session = self._session, None
-        self._memory = Memory.empty(self._shard)
-        self._backlog.clear()
-        self._cache.close()
-        if feeds_reader is not None:
-            await feeds_reader.close()
-        if session is not None:
-            await session.drop()
-
-
-def _log_settled(log: structlog.stdlib.BoundLogger, one: Settled) -> None:
-    entry = one.entry
-    log.info(
-        "Record entered",
-        kind=str(entry.kind),
-        origin=str(entry.origin),
-        number=entry.number,
-        message_id=str(entry.message_id) if entry.message_id else None,
-        event=str(entry.event) if entry.event else None,
-        given=len(one.delivered),
-        ended=len(one.ended),
-        withheld={reason: len(bureaus.split()) for reason, bureaus in entry.withheld.items()} or None,
-        reason=entry.reason,
-    )
-
-
-async def _pause() -> None:
-    """Wait a short, random time, so that routers which lost the same broker do not come back in step."""
-    await asyncio.sleep(random.uniform(0.1, 0.4))  # noqa: S311  # nothing secret about it
