@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings.exceptions import SettingsError
 
+from broker.endpoints import ENDPOINTS, Endpoints, KafkaEndpoint, locate
 from broker.errors import MisuseError, NoticewireError
 from broker.observe.logging import configure_logging
 from broker.schema.codec import Codec
@@ -23,39 +22,32 @@ from broker.transport.directory import DirectoryFollower
 from broker.transport.kafka import RawClient
 from broker.trust.keys import KeyRing
 
+__all__ = [
+    "DONE",
+    "ENDPOINTS",
+    "FAILED",
+    "INTERRUPTED",
+    "MISUSE",
+    "Context",
+    "DataOption",
+    "Endpoints",
+    "JsonOption",
+    "KafkaEndpoint",
+    "load_context",
+    "print_json",
+    "run",
+    "run_async",
+]
+
 T = TypeVar("T")
 
 DONE, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
-
-ENDPOINTS = "endpoints.json"
 
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="The data folder; finds there what runs. Otherwise NOTICEWIRE_DATA."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
-
-
-class KafkaEndpoint(BaseModel, frozen=True):
-    """How the cluster of what runs is reached."""
-
-    bootstrap_servers: str
-    prefix: str = ""
-
-
-class Endpoints(BaseModel, frozen=True):
-    """What a running system says of itself in `<data>/endpoints.json`; unknown parts are for others."""
-
-    kafka: KafkaEndpoint
-    installation: str | None = None
-    root_key: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-
-    def write(self, data: Path) -> None:
-        """Put it where every command with `--data` finds it; whole or not at all."""
-        data.mkdir(parents=True, exist_ok=True)
-        temporary = data / f".{ENDPOINTS}"
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(data / ENDPOINTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,23 +94,13 @@ def load_context(data: Path | None = None) -> Context:
     Raises:
         MisuseError: a setting or the addresses make no sense; names which.
     """
-    try:
-        settings = Settings() if data is None else Settings(data=data)
-    except (ValidationError, SettingsError) as error:
-        raise MisuseError(_settings_problem(error)) from error
-    endpoints = _endpoints(settings.data)
-    kafka, installation, root_key = settings.kafka, None, settings.root_key
-    if endpoints is not None:
-        said = endpoints.kafka.model_dump(exclude=settings.kafka.model_fields_set)
-        kafka = settings.kafka.model_copy(update=said)
-        installation = endpoints.installation
-        root_key = root_key or endpoints.root_key
+    found = locate(data)
     return Context(
-        settings=settings,
-        data=settings.data,
-        kafka=kafka,
-        installation=installation,
-        root_public=bytes.fromhex(root_key) if root_key is not None else None,
+        settings=found.settings,
+        data=found.data,
+        kafka=found.kafka,
+        installation=found.installation,
+        root_public=found.root_public,
     )
 
 
@@ -157,22 +139,3 @@ def print_json(value: object) -> None:
 def _failed(error: NoticewireError, code: int) -> int:
     sys.stderr.write(f"noticewire: {' '.join(str(error).split())}\n")
     return code
-
-
-def _endpoints(data: Path) -> Endpoints | None:
-    path = data / ENDPOINTS
-    try:
-        return Endpoints.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise MisuseError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        raise MisuseError(f"{path} is not what a running system writes: {_settings_problem(error)}") from error
-
-
-def _settings_problem(error: ValidationError | SettingsError) -> str:
-    """Say which names are wrong and why; never the values, which may be secrets."""
-    if isinstance(error, SettingsError):
-        return f"settings: {error}"
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors())
