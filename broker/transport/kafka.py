@@ -38,6 +38,8 @@ PRIVATE_PARTS: Mapping[str, tuple[str, ...]] = {
     "AIOKafkaProducer": ("client", "_sender", "_txn_manager", "_closed", "_message_accumulator"),
     "Sender": ("sender_task", "client"),
     "TransactionManager": ("_transaction_waiter",),
+    "MessageAccumulator": ("_batches",),
+    "MessageBatch": ("_drain_waiter",),
     "AIOKafkaConsumer": ("_coordinator", "_client"),
     "GroupCoordinator": (
         "generation",
@@ -56,6 +58,8 @@ _LATEST, _EARLIEST = -1, -2
 _ONCE = (ProduceRequest, AddPartitionsToTxnRequest, EndTxnRequest)
 """Requests that may take effect twice, the second time inside a later transaction, if repeated without an answer."""
 
+_NOT_YET_SECONDS = 0.05
+
 _DROP_SECONDS = 2.0
 """How long letting go may take; what is still open afterwards dies with its connection."""
 
@@ -70,6 +74,10 @@ class TopicPartition(NamedTuple):
     def __str__(self) -> str:
         """Write it as in origins: `notices.africa/1`."""
         return f"{self.topic}/{self.partition}"
+
+
+class _NotYetError(Exception):
+    """An answer that another moment may change."""
 
 
 class UnansweredError(UnavailableError):
@@ -100,7 +108,7 @@ def milliseconds(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
 
 
-def _is_fenced(error: BaseException | None) -> bool:
+def is_fenced(error: BaseException | None) -> bool:
     """Whether somebody newer has our id, in whatever aiokafka has wrapped that."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -119,7 +127,7 @@ def translate(error: BaseException, doing: str) -> NoticewireError:
     if isinstance(error, NoticewireError):
         return error
     words = f"{doing}: {type(error).__name__}" + (f": {error}" if str(error) else "")
-    return FencedError(words) if _is_fenced(error) else UnavailableError(words)
+    return FencedError(words) if is_fenced(error) else UnavailableError(words)
 
 
 @contextlib.contextmanager
@@ -365,26 +373,41 @@ class RawClient:
     async def _list_offsets(
         self, partitions: Iterable[TopicPartition], at: int, *, committed: bool
     ) -> dict[TopicPartition, int]:
-        async def ask(node: int, led: list[TopicPartition]) -> dict[TopicPartition, int]:
-            topics: dict[str, list[tuple[int, int]]] = {}
-            for partition in led:
-                topics.setdefault(self.names.on_cluster(partition.topic), []).append((partition.partition, at))
-            request = OffsetRequest(-1, int(committed), list(topics.items()))
-            answer = await self._send(node, request, "offsets", "asking for offsets")
-            found = {}
-            for topic, parts in answer.topics:
-                for number, error_code, _, offset in parts:
-                    partition = TopicPartition(self.names.bare(topic), number)
-                    error = kafka_errors.for_code(error_code)
-                    if error is not kafka_errors.NoError:
-                        self.refresh()
-                        raise UnavailableError(f"asking for the offsets of {partition}: {error.__name__}")
-                    found[partition] = offset
-            return found
+        """Ask all leaders at once; once more while one has not yet heard that it leads (a topic just made)."""
+        wanted = list(partitions)
+        deadline = asyncio.get_running_loop().time() + self._kafka.metadata_timeout.total_seconds()
+        while True:
+            try:
+                by_node = await self.leaders(wanted)
+                answers = await asyncio.gather(
+                    *(self._list_offsets_at(node, led, at, committed=committed) for node, led in by_node.items())
+                )
+            except _NotYetError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise UnavailableError(str(error)) from None
+                await asyncio.sleep(_NOT_YET_SECONDS)
+            else:
+                return {partition: offset for answer in answers for partition, offset in answer.items()}
 
-        by_node = await self.leaders(partitions)
-        answers = await asyncio.gather(*(ask(node, led) for node, led in by_node.items()))
-        return {partition: offset for answer in answers for partition, offset in answer.items()}
+    async def _list_offsets_at(
+        self, node: int, led: list[TopicPartition], at: int, *, committed: bool
+    ) -> dict[TopicPartition, int]:
+        topics: dict[str, list[tuple[int, int]]] = {}
+        for partition in led:
+            topics.setdefault(self.names.on_cluster(partition.topic), []).append((partition.partition, at))
+        request = OffsetRequest(-1, int(committed), list(topics.items()))
+        answer = await self._send(node, request, "offsets", "asking for offsets")
+        found = {}
+        for topic, parts in answer.topics:
+            for number, error_code, _, offset in parts:
+                partition = TopicPartition(self.names.bare(topic), number)
+                error = kafka_errors.for_code(error_code)
+                if error is not kafka_errors.NoError:
+                    self.refresh()
+                    words = f"asking for the offsets of {partition}: {error.__name__}"
+                    raise _NotYetError(words) if error.retriable else UnavailableError(words)
+                found[partition] = offset
+        return found
 
     def release(self, lane: str) -> None:
         """Close a lane's connections; a fetch that still waits there is given up."""
@@ -459,6 +482,33 @@ class ShardProducer(AIOKafkaProducer):
         """
         await _warm(self.client, self._names, self._tracked, topics, self._kafka.metadata_timeout.total_seconds())
 
+    @override
+    async def start(self) -> None:
+        """Connect and take the transactional id: whoever had it is fenced, and its open transaction is aborted.
+
+        aiokafka tries for as long as it takes; bound it.
+        """
+        await super().start()  # type: ignore[no-untyped-call]
+
+    async def begin(self) -> None:
+        """Begin a transaction; nothing is sent yet."""
+        await self.begin_transaction()  # type: ignore[no-untyped-call]
+
+    async def send_copy(self, batch: Any, target: TopicPartition) -> asyncio.Future[Any]:
+        """Hand over a batch in the open transaction; the future is done when it is in the log.
+
+        Args:
+            batch: has the methods of aiokafka's `BatchBuilder`.
+            target: its topic's metadata was asked for by `warm`.
+        """
+        topic = self._names.on_cluster(target.topic)
+        sent: asyncio.Future[Any] = await self.send_batch(batch, topic, partition=target.partition)  # type: ignore[no-untyped-call]
+        return sent
+
+    async def commit(self) -> None:
+        """Commit, even if a send has failed: wait for all of them before. Never cancel this."""
+        await self.commit_transaction()  # type: ignore[no-untyped-call]
+
     async def drop(self) -> None:
         """Let go at once: no flush, no abort, buffered records are gone; the next start with this id ends the rest."""
         self._dropped = True
@@ -480,10 +530,14 @@ async def drop_producer(producer: AIOKafkaProducer) -> None:
         for task in pending:
             if task.done():
                 consume(task)
+    # What nobody waits for any more, so that asyncio does not report it as forgotten.
     transactions: Any = producer._txn_manager  # noqa: SLF001
     waiter = transactions and transactions._transaction_waiter  # noqa: SLF001
     if waiter is not None:
         waiter.add_done_callback(consume)
+    for batches in producer._message_accumulator._batches.values():  # noqa: SLF001
+        for batch in batches:
+            batch._drain_waiter.add_done_callback(consume)  # noqa: SLF001
 
 
 def consume(task: asyncio.Future[Any]) -> None:

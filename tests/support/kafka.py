@@ -9,6 +9,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from broker.settings import KafkaSettings
+from broker.transport.kafka import RawClient
+from broker.transport.kafka import TopicPartition as BareTopicPartition
 
 CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"}
 """What every topic of an installation has."""
@@ -19,7 +21,7 @@ _EXISTS_ALREADY = 36
 async def create_topics(
     kafka: KafkaSettings, topics: Mapping[str, int], configs: Mapping[str, str] | None = None
 ) -> None:
-    """Make topics by their bare names, with so many partitions each."""
+    """Make topics by their bare names, with so many partitions each; they can be written and read at once."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
@@ -34,6 +36,14 @@ async def create_topics(
     errors: list[tuple[str, int, str]] = answer.topic_errors  # type: ignore[attr-defined] # made from the schema
     failed = [error for error in errors if error[1] not in (0, _EXISTS_ALREADY)]
     assert not failed, failed
+    client = RawClient(kafka, client_id="create-topics")
+    await client.start()
+    try:  # asks until the leaders have heard that they lead
+        await client.end_offsets(
+            BareTopicPartition(name, number) for name, partitions in topics.items() for number in range(partitions)
+        )
+    finally:
+        await client.stop()
 
 
 async def plain_read(
