@@ -48,10 +48,8 @@ def _bureau(
     subscriptions: tuple[Subscription, ...],
     changes: dict[str, Any],
 ) -> Bureau:
-    fields: dict[str, Any] = {"clearance": Classification.CONFIDENTIAL, "version": 1, **changes}
-    return Bureau(
-        code=code, name=code.upper(), kind=kind, region=Region(region), city="", subscriptions=subscriptions, **fields
-    )
+    fields: dict[str, Any] = {"kind": kind, "clearance": Classification.CONFIDENTIAL, "version": 1, **changes}
+    return Bureau(code=code, name=code.upper(), region=Region(region), city="", subscriptions=subscriptions, **fields)
 
 
 def facts(kind: BureauKind = BureauKind.MEMBER, region: Region | str = Region.AFRICA) -> BureauFacts:
