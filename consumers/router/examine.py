@@ -44,7 +44,12 @@ def examine(record: ArrivedRecord, *, directory: Directory, codec: Codec, instal
         found.headers = parse_headers(record.headers)
         found.message = codec.decode(record.value or b"", Notice, Diffusion)
         _check_signature(
-            record, found.headers, found.message.issuer, RecordKind.MESSAGE, directory=directory, installation=installation
+            record,
+            found.headers,
+            found.message.issuer,
+            RecordKind.MESSAGE,
+            directory=directory,
+            installation=installation,
         )
         found.is_signed = True
         _check_rules(found.message, directory, record.appended_at)
@@ -95,12 +100,13 @@ def _check_signature(
     key = directory.key_at(headers.key_id, record.appended_at)
     if key is None:
         raise RejectedRecordError(
-            RejectReason.SIGNATURE, f"key {headers.key_id} was not valid when this was appended, at {record.appended_at}"
+            RejectReason.SIGNATURE,
+            f"key {headers.key_id} was not valid when this was appended, at {record.appended_at}",
         )
     if not verify(key.public, headers.signature, kind, installation, record.value or b""):
         raise RejectedRecordError(
             RejectReason.SIGNATURE,
-            f"does not verify with key {headers.key_id} over noticewire/1, {kind}, this installation's id and the value",
+            f"does not verify with {headers.key_id} over noticewire/1, {kind}, this installation's id and the value",
         )
 
 
@@ -148,5 +154,3 @@ def _check_place(record: ArrivedRecord, headers: Headers, message: Message, dire
 def is_command_feed(origin: Origin) -> bool:
     """Whether a record lies on a topic of commands."""
     return origin.topic.startswith("commands.")
-
-

@@ -41,9 +41,7 @@ class Scribe:
         for one in settled:
             self._deliver(one, writes)
             for outcome in one.outcomes:
-                writes[_inbox(outcome.bureau)].append(
-                    self._said(outcome, outcome.number, origin=outcome.origin)
-                )
+                writes[_inbox(outcome.bureau)].append(self._said(outcome, outcome.number, origin=outcome.origin))
             if one.rejection is not None:
                 writes[TopicPartition(REJECTED, 0)].append(
                     self._said(one.rejection, one.rejection.origin, origin=one.rejection.origin)

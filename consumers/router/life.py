@@ -14,6 +14,7 @@ from broker.model.message import Event, Message
 from broker.model.naming import MessageClass
 from broker.model.rejection import RejectReason
 
+
 class Phase(StrEnum):
     """Where a notice or diffusion stands."""
 

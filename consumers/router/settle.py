@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from broker.errors import RejectedRecordError
 from broker.members.directory import Directory
-from broker.model.command import CommandKind
+from broker.model.command import Command, CommandKind
 from broker.model.ledger import EntryKind, LedgerEntry
 from broker.model.message import Message
 from broker.model.naming import bureaus_of, codes
@@ -119,16 +119,12 @@ class Settler:
             command = examine_command(
                 record, directory=self.directory, codec=self.codec, installation=self.installation
             )
-            if command.kind is not CommandKind.REMINDER:
-                raise RejectedRecordError(RejectReason.INVALID, f"kind: no router carries out {command.kind}")
-            past = memory.notice(command.number)
-            if past is None:
-                raise RejectedRecordError(RejectReason.NO_BEGINNING, f"nothing of {command.number} was routed before")
+            holders = _remindable(command, memory)
         except RejectedRecordError as error:
             return self._reject(record, error, key=record.key, value=record.value)
         digest = sha256(record.value or b"").digest()
         is_repeat = memory.digest((command.asked_by, command.number, str(command.command_id))) is not None
-        reminded = frozenset[str]() if is_repeat else frozenset(command.bureaus) & past.holders
+        reminded = frozenset[str]() if is_repeat else frozenset(command.bureaus) & holders
         entry = LedgerEntry(
             kind=EntryKind.REPEAT if is_repeat else EntryKind.ROUTED,
             topic=record.origin.topic,
@@ -246,3 +242,17 @@ class Settler:
     def _has_inbox(self, code: str) -> bool:
         bureau = self.directory.get(code)
         return bureau is not None and not bureau.is_service
+
+
+def _remindable(command: Command, memory: Memory) -> frozenset[str]:
+    """Return who holds the notice that a reminder is about.
+
+    Raises:
+        RejectedRecordError: it is no reminder, or nobody holds the notice.
+    """
+    if command.kind is not CommandKind.REMINDER:
+        raise RejectedRecordError(RejectReason.INVALID, f"kind: no router carries out {command.kind}")
+    past = memory.notice(command.number)
+    if past is None:
+        raise RejectedRecordError(RejectReason.NO_BEGINNING, f"nothing of {command.number} was routed before")
+    return past.holders

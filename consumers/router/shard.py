@@ -10,14 +10,13 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
-from broker.errors import CorruptHistoryError, FencedError, UnavailableError
+from broker.errors import CorruptHistoryError, UnavailableError
 from broker.model.ledger import LedgerEntry
-from broker.model.naming import REJECTED, Shard, feeds, inbox, ledger
+from broker.model.naming import REJECTED, Shard, inbox, ledger
 from broker.observe.faultpoints import Faults
 from broker.schema.codec import Codec
 from broker.settings import KafkaSettings, RouterSettings
@@ -119,7 +118,8 @@ class ShardRouter:
         self._memory, at = await asyncio.to_thread(self._cache.load)
         if at > ledger_end:
             raise CorruptHistoryError(
-                f"{self._ledger.topic}/{self._ledger.partition}/{ledger_end}", f"the log ends before {at}, which was read"
+                f"{self._ledger.topic}/{self._ledger.partition}/{ledger_end}",
+                f"the log ends before {at}, which was read",
             )
         reader = RawReader(self._client, {self._ledger: at}, committed=True, lane=f"fold-{self._shard}")
         try:

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+from uuid import UUID
+
+import pytest
+
+from broker.model.command import Command, CommandKind
+from broker.model.ledger import EntryKind
+from broker.model.message import Event, Message
+from broker.model.naming import Origin, Region, Shard, feeds
+from broker.model.outcome import Verdict
+from broker.model.rejection import RejectReason
+from consumers.router.arrival import Arrival, ArrivedRecord, BrokenBatch, NoRecord
+from consumers.router.memory import Memory
+from consumers.router.settle import Settled, Settler
+from tests.support.builders import a_purple_notice, a_red_notice, a_warning_diffusion, bureaus, changed
+from tests.support.feeds import INSTALLATION, NOW, Feeds, with_header
+
+NUMBER = "zw-n-2026-000001"
+
+
+def a_request(**fields: object) -> Message:
+    return a_purple_notice(**{"number": NUMBER, "event": "requested", **fields})
+
+
+@pytest.fixture
+def feeds_of() -> Feeds:
+    return Feeds()
+
+
+def settle(world: Feeds, *arrived: Arrival, memory: Memory | None = None) -> list[Settled]:
+    settler = Settler(directory=world.directory, codec=world.codec, installation=INSTALLATION)
+    if memory is None:
+        memory = Memory(dict.fromkeys([topic for region in Region for topic in feeds(region)], 0))
+    return settler.settle_all(arrived, memory)
+
+
+Row = Callable[[Feeds], ArrivedRecord]
+
+ROWS: dict[str, tuple[RejectReason, Row]] = {
+    "part of a transaction": (RejectReason.TRANSACTIONAL, lambda w: w.record(a_request(), is_transactional=True)),
+    "no value": (RejectReason.UNDECODABLE, lambda w: w.record(a_request(), value=None)),
+    "wrong magic byte": (RejectReason.UNDECODABLE, lambda w: _value(w, lambda value: b"\x01" + value[1:])),
+    "unknown schema id": (RejectReason.UNDECODABLE, lambda w: _value(w, lambda value: b"\0\0\0\xff\xff" + value[5:])),
+    "truncated Avro": (RejectReason.UNDECODABLE, lambda w: _value(w, lambda value: value[:-7])),
+    "something after the Avro": (RejectReason.UNDECODABLE, lambda w: _value(w, lambda value: value + b"\0")),
+    "random bytes": (RejectReason.UNDECODABLE, lambda w: _value(w, lambda _: bytes(range(200, 240)))),
+    "a header's name is not UTF-8": (
+        RejectReason.UNDECODABLE,
+        lambda w: with_header(w.record(a_request()), b"\xff\xfe", b"1"),
+    ),
+    "a header is missing": (RejectReason.UNDECODABLE, lambda w: with_header(w.record(a_request()), "ce_id", None)),
+    "no signature": (RejectReason.SIGNATURE, lambda w: with_header(w.record(a_request()), "signature", None)),
+    "signature over other bytes": (
+        RejectReason.SIGNATURE,
+        lambda w: replace(w.record(a_request()), value=w.codec.encode(a_request(operation="spartacus-iii"))),
+    ),
+    "signed for another installation": (
+        RejectReason.SIGNATURE,
+        lambda w: w.record(a_request(), installation="a-trial-system"),
+    ),
+    "signed by somebody else": (RejectReason.SIGNATURE, lambda w: w.record(a_request(), signer="ke")),
+    "an unknown key": (RejectReason.SIGNATURE, lambda w: with_header(w.record(a_request()), "key-id", b"zw.0")),
+    "a key that had ended": (
+        RejectReason.SIGNATURE,
+        lambda w: w.record(a_request(), appended_at=NOW + timedelta(days=366)),
+    ),
+    "breaks a rule of the domain": (
+        RejectReason.INVALID,
+        lambda w: w.record(changed(a_red_notice(number=NUMBER, event="requested"), "judicial.warrants", [])),
+    ),
+    "excludes a bureau that is not entered": (
+        RejectReason.INVALID,
+        lambda w: w.record(a_request(exclusions={"nobody"})),
+    ),
+    "another region than the owner's": (RejectReason.MISPLACED, lambda w: w.record(a_request(region="europe"))),
+    "on another feed": (RejectReason.MISPLACED, lambda w: w.record(a_request(), topic="diffusions.africa")),
+    "in another partition": (RejectReason.MISPLACED, lambda w: w.record(a_request(), partition=_other_partition())),
+    "under another key": (RejectReason.MISPLACED, lambda w: w.record(a_request(), key=b"zw-n-2026-000002")),
+    "a CloudEvents header says otherwise": (
+        RejectReason.MISPLACED,
+        lambda w: with_header(w.record(a_request()), "ce_subject", b"zw-n-2026-000002"),
+    ),
+    "a notice that its owner publishes by itself": (
+        RejectReason.ISSUER,
+        lambda w: w.record(a_request(event="published", issuer="zw", revision=1)),
+    ),
+    "a request by somebody else": (RejectReason.ISSUER, lambda w: w.record(a_request(issuer="ke"))),
+    "published without a request": (RejectReason.NO_BEGINNING, lambda w: w.record(a_request(event="published"))),
+}
+
+
+def _value(world: Feeds, change: Callable[[bytes], bytes]) -> ArrivedRecord:
+    record = world.record(a_request())
+    return replace(record, value=change(record.value or b""))
+
+
+def _other_partition() -> int:
+    return 1 - a_request().shard.partition
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rejects_with_the_first_reason_that_holds(name: str, feeds_of: Feeds) -> None:
+    """A record that cannot be routed is set aside whole with its reason, entered, and given to nobody."""
+    reason, make = ROWS[name]
+    record = make(feeds_of)
+
+    [settled] = settle(feeds_of, record)
+
+    assert settled.rejection is not None
+    assert settled.rejection.reason is reason, settled.rejection.detail
+    assert (settled.rejection.key, settled.rejection.value) == (record.key, record.value)
+    assert [(header.key, header.value) for header in settled.rejection.headers] == [
+        (name.encode() if isinstance(name, str) else name, value) for name, value in record.headers
+    ]
+    assert settled.entry.kind is EntryKind.REJECTED
+    assert settled.entry.reason == reason
+    assert settled.delivered == settled.ended == frozenset()
+
+
+def test_names_the_mend_of_another_partitioner(feeds_of: Feeds) -> None:
+    """A sender with librdkafka's default partitioner is told which setting it lacks."""
+    [settled] = settle(feeds_of, feeds_of.record(a_request(), partition=_other_partition()))
+
+    assert settled.rejection is not None
+    assert "partitioner=murmur2_random" in settled.rejection.detail
+    assert {(outcome.bureau, outcome.verdict) for outcome in settled.outcomes} == {("zw", Verdict.REJECTED)}
+    assert "partitioner=murmur2_random" in settled.outcomes[0].detail
+
+
+def test_tells_the_owner_of_a_forgery_and_not_its_stated_issuer(feeds_of: Feeds) -> None:
+    """Where the signature does not hold, only the owner hears of it: the stated issuer may have said nothing."""
+    forged = feeds_of.record(a_request(event="published"), signer="ke")
+
+    [settled] = settle(feeds_of, forged)
+
+    assert [outcome.bureau for outcome in settled.outcomes] == ["zw"]
+
+
+def test_enters_the_same_bytes_again_as_a_repeat(feeds_of: Feeds) -> None:
+    """What a producer sends twice is delivered once, and both offsets are entered."""
+    first = feeds_of.record(a_request())
+    again = replace(first, origin=first.origin._replace(offset=1), next_offset=2)
+
+    once, twice = settle(feeds_of, first, again)
+
+    assert once.delivered == {"ipsg"}
+    assert (twice.entry.kind, twice.delivered) == (EntryKind.REPEAT, frozenset())
+    assert [outcome.verdict for outcome in twice.outcomes] == [Verdict.REPEAT]
+
+
+def test_rejects_an_id_that_is_used_for_other_bytes(feeds_of: Feeds) -> None:
+    """One issuer's message id names one message of a notice, for ever."""
+    first = a_request()
+    other = a_request(message_id=first.message_id, operation="spartacus-iii")
+
+    _, settled = settle(feeds_of, feeds_of.record(first), feeds_of.record(other))
+
+    assert settled.entry.reason == RejectReason.ID_REUSED
+
+
+def test_does_not_remember_the_ids_of_rejected_messages(feeds_of: Feeds) -> None:
+    """A message that was rejected can be mended and sent again under its id."""
+    too_early = a_request(event="published")
+    request = a_request()
+
+    early, _, published = settle(
+        feeds_of, feeds_of.record(too_early), feeds_of.record(request), feeds_of.record(too_early)
+    )
+
+    assert early.entry.reason == RejectReason.NO_BEGINNING
+    assert published.entry.kind is EntryKind.ROUTED
+
+
+@pytest.mark.parametrize(
+    ("event", "revision", "reason"),
+    [
+        ("revised", 3, RejectReason.NO_BEGINNING),
+        ("published", 1, RejectReason.STALE),
+        ("reinstated", 1, RejectReason.LIFECYCLE),
+        ("requested", 0, RejectReason.STALE),
+    ],
+)
+def test_holds_each_message_against_its_notices_past(
+    event: str, revision: int, reason: RejectReason, feeds_of: Feeds
+) -> None:
+    """What does not continue the notice as it stands is rejected, and the notice stands as before."""
+    before = [a_request(), a_request(event="published")]
+    wrong = a_request(event=event, revision=revision)
+    after = a_request(event="revised", revision=2)
+
+    *_, rejected, revised = settle(feeds_of, *[feeds_of.record(one) for one in (*before, wrong, after)])
+
+    assert rejected.entry.reason == reason
+    assert (revised.entry.kind, revised.entry.event) == (EntryKind.ROUTED, Event.REVISED)
+
+
+def test_accounts_for_offsets_without_a_record(feeds_of: Feeds) -> None:
+    """Markers and holes are passed over, and a batch that cannot be parsed is set aside raw; no offset is left out."""
+    marker = NoRecord(Origin("notices.africa", 0, 0), 1, NOW)
+    broken = BrokenBatch(Origin("notices.africa", 0, 1), 4, NOW, b"raw", "its CRC is wrong")
+
+    passed, rejected = settle(feeds_of, marker, broken)
+
+    assert (passed.entry.kind, passed.entry.from_offset, passed.entry.next_offset) == (EntryKind.PASSED_OVER, 0, 1)
+    assert (rejected.entry.kind, rejected.entry.from_offset, rejected.entry.next_offset) == (EntryKind.REJECTED, 1, 4)
+    assert rejected.rejection is not None
+    assert (rejected.rejection.value, rejected.rejection.is_raw_batch) == (b"raw", True)
+
+
+def test_outcomes_count_who_was_given_what(feeds_of: Feeds) -> None:
+    """The issuer hears to how many its message went, and from how many it was withheld."""
+    message = a_warning_diffusion(number="zw-d-2026-000001", circulation=bureaus("ke", "fr"), exclusions={"fr"})
+
+    [settled] = settle(feeds_of, feeds_of.record(message))
+
+    [outcome] = settled.outcomes
+    assert (outcome.bureau, outcome.given, outcome.ended, outcome.withheld) == ("zw", 1, 0, 1)
+    assert outcome.digest == sha256(settled.arrival.value or b"").digest()  # type: ignore[attr-defined]
+
+
+def test_reminds_only_holders(feeds_of: Feeds) -> None:
+    """A reminder reaches those of its bureaus that hold the notice; nobody learns of a notice from one."""
+    request = feeds_of.record(a_request())
+    command = Command(
+        command_id=UUID(int=7),
+        kind=CommandKind.REMINDER,
+        number=NUMBER,
+        bureaus=("ipsg", "ke"),
+        asked_by="tracker",
+        asked_at=NOW,
+    )
+
+    _, reminded, again = settle(
+        feeds_of,
+        request,
+        feeds_of.said(command, NUMBER, "commands.africa"),
+        feeds_of.said(command, NUMBER, "commands.africa"),
+    )
+
+    assert reminded.delivered == {"ipsg"}
+    assert (again.entry.kind, again.delivered) == (EntryKind.REPEAT, frozenset())
+
+
+def test_refuses_commands_that_the_broker_did_not_sign(feeds_of: Feeds) -> None:
+    """A bureau cannot command the router."""
+    command = Command(
+        command_id=UUID(int=7),
+        kind=CommandKind.REMINDER,
+        number=NUMBER,
+        bureaus=("ipsg",),
+        asked_by="tracker",
+        asked_at=NOW,
+    )
+
+    [settled] = settle(feeds_of, feeds_of.said(command, NUMBER, "commands.africa", signer="zw"))
+
+    assert settled.entry.reason == RejectReason.SIGNATURE
+
+
+def test_a_shards_memory_begins_at_offset_zero() -> None:
+    """Every feed of the shard's region is accounted for from its first offset on."""
+    assert Memory.empty(Shard(Region.AFRICA, 1)).positions == {
+        "notices.africa": 0,
+        "diffusions.africa": 0,
+        "commands.africa": 0,
+    }
