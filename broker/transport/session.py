@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from broker.observe.faultpoints import Faults
@@ -40,7 +41,8 @@ class Transaction:
         self._compression = compression
         self._faults = faults
         self._bytes = 0
-        self._sent: list[asyncio.Future[Any]] = []
+        self._sent: list[_Sent] = []
+        self._next: dict[TopicPartition, int] = {}
 
     async def write(self, writes: Mapping[TopicPartition, Sequence[Outgoing]]) -> None:
         """Hand over records; they are in the log, though not to be read, when the transaction's block has ended.
@@ -60,7 +62,8 @@ class Transaction:
                     if self._bytes + template.size > UNANSWERED_BYTES_MAX:
                         await self.settle()
                     self._bytes += template.size
-                    self._sent.append(await self._producer.send_copy(CopiedBatch(template), target))
+                    stored = await self._producer.send_copy(CopiedBatch(template), target)
+                    self._sent.append(_Sent(target, template.count, stored))
 
     async def settle(self) -> None:
         """Wait until every record is in the log; the first failure raises.
@@ -70,13 +73,32 @@ class Transaction:
         sent, self._sent, self._bytes = self._sent, [], 0
         if not sent:
             return
-        for future in sent:
-            future.add_done_callback(consume)
-        done, _ = await asyncio.wait(sent, return_when=asyncio.FIRST_EXCEPTION)
+        for one in sent:
+            one.stored.add_done_callback(consume)
+        done, _ = await asyncio.wait([one.stored for one in sent], return_when=asyncio.FIRST_EXCEPTION)
         failures = [error for future in done if (error := future.exception()) is not None]
         if failures:
             # One partition may say "fenced" while another says that the transaction is in the wrong state.
             raise next(filter(is_fenced, failures), failures[0])
+        for one in sent:
+            self._next[one.target] = one.stored.result().offset + one.count
+
+    def next_offset(self, partition: TopicPartition) -> int:
+        """Return the offset after the last record that this wrote to a partition, once the block has ended.
+
+        Raises:
+            KeyError: it wrote nothing there.
+        """
+        return self._next[partition]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch on its way, and its place once it is in the log."""
+
+    target: TopicPartition
+    count: int
+    stored: asyncio.Future[Any]
 
 
 class ShardSession:

@@ -223,7 +223,7 @@ def _log_settled(log: structlog.stdlib.BoundLogger, one: Settled) -> None:
         origin=str(entry.origin),
         number=entry.number,
         message_id=str(entry.message_id) if entry.message_id else None,
-        event=str(entry.event) if entry.event else None,
+        message_event=str(entry.event) if entry.event else None,
         given=len(one.delivered),
         ended=len(one.ended),
         withheld={reason: len(bureaus.split()) for reason, bureaus in entry.withheld.items()} or None,
