@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import uuid_utils
 from annotated_types import Len
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
 from broker.clock import to_millis
 
@@ -38,7 +38,21 @@ Moment = Annotated[datetime, AfterValidator(_to_utc_millis)]
 BureauCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
 """A bureau's code: ISO 3166-1 alpha-2 in lower case for a member, its own for an entity."""
 
-Digest = Annotated[bytes, Len(32, 32)]
+
+def _from_hex(value: Any) -> Any:
+    if isinstance(value, str):  # as files write it
+        try:
+            return bytes.fromhex(value)
+        except ValueError:
+            msg = "is not hexadecimal"
+            raise ValueError(msg) from None
+    return value
+
+
+HexBytes = Annotated[bytes, BeforeValidator(_from_hex), PlainSerializer(bytes.hex, return_type=str, when_used="json")]
+"""Bytes on the wire, hexadecimal in files."""
+
+Digest = Annotated[HexBytes, Len(32, 32)]
 """SHA-256 of a record's value: 32 bytes."""
 
 

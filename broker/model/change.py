@@ -9,7 +9,7 @@ from uuid import UUID
 from annotated_types import Len
 from pydantic import Field
 
-from broker.model.base import BureauCode, Model, Moment
+from broker.model.base import BureauCode, HexBytes, Model, Moment
 from broker.model.message import Classification, Status
 from broker.model.naming import Region
 
@@ -54,7 +54,7 @@ class PublicKey(Model):
     """A bureau's Ed25519 key, and when it counts."""
 
     key_id: str
-    public: Annotated[bytes, Len(32, 32)]
+    public: Annotated[HexBytes, Len(32, 32)]
     valid_from: Moment
     valid_until: Moment | None = None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from annotated_types import Len
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import Field, StringConstraints
 
-from broker.model.base import Model
+from broker.model.base import Digest, HexBytes, Model
 from broker.model.dates import PartialDate
 
 COUNTRY = "country"
@@ -199,20 +199,6 @@ class AttachmentKind(StrEnum):
     DOCUMENT = "document"
 
 
-def _from_hex(value: Any) -> Any:
-    if isinstance(value, str):  # as files write it
-        try:
-            return bytes.fromhex(value)
-        except ValueError:
-            msg = "is not hexadecimal"
-            raise ValueError(msg) from None
-    return value
-
-
-HexBytes = Annotated[bytes, BeforeValidator(_from_hex), PlainSerializer(bytes.hex, return_type=str, when_used="json")]
-"""Bytes on the wire, hexadecimal in files."""
-
-
 class Attachment(Model):
     """A large part, which travels by claim check: the message says where it is and proves what it is.
 
@@ -224,7 +210,7 @@ class Attachment(Model):
     media_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]{1,100}/[a-z0-9.+-]{1,100}$")]
     size_bytes: int = Field(ge=0)
     """Of the content, in clear."""
-    sha256: Annotated[HexBytes, Len(32, 32)]
+    sha256: Digest
     """Of the content, in clear."""
     uri: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     key: Annotated[HexBytes, Len(32, 32)] | None = None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+from typing_extensions import override
+
 from broker.errors import InvalidFieldError, MisuseError
 
 SHARDS_PER_REGION = 2
@@ -57,6 +59,7 @@ class NoticeNumber(NamedTuple):
             )
         return cls(match["owner"], MessageClass(match["message_class"]), int(match["year"]), int(match["serial"]))
 
+    @override
     def __str__(self) -> str:
         """Write it as on the wire."""
         return f"{self.owner}-{self.message_class}-{self.year:04d}-{self.serial:06d}"
@@ -80,6 +83,7 @@ class Shard:
         region, partition = divmod(index, SHARDS_PER_REGION)
         return cls(list(Region)[region], partition)
 
+    @override
     def __str__(self) -> str:
         """Write it as in transactional ids and logs: `africa-0`."""
         return f"{self.region}-{self.partition}"
@@ -148,6 +152,7 @@ class Origin(NamedTuple):
             raise InvalidFieldError("origin", "is not an origin", "<topic>/<partition>/<offset>")
         return cls(topic, int(partition), int(offset))
 
+    @override
     def __str__(self) -> str:
         """Write it as on the wire."""
         return f"{self.topic}/{self.partition}/{self.offset}"
@@ -162,7 +167,9 @@ class Origin(NamedTuple):
         try:
             return Shard(Region(self.topic.partition(".")[2]), self.partition)
         except ValueError:
-            raise InvalidFieldError("origin", "is not on a regional topic", "<topic>.<region>/<partition>/...") from None
+            raise InvalidFieldError(
+                "origin", "is not on a regional topic", "<topic>.<region>/<partition>/..."
+            ) from None
 
 
 def shard_of(number: str, region: Region) -> Shard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from broker.model.base import Model, Moment
+from broker.model.base import HexBytes, Model, Moment
 
 
 class RejectReason(StrEnum):
@@ -36,8 +36,8 @@ class RejectReason(StrEnum):
 class RawHeader(Model):
     """A header as it lies on the log; its key need not be UTF-8."""
 
-    key: bytes
-    value: bytes | None
+    key: HexBytes
+    value: HexBytes | None
 
 
 class Rejection(Model):
@@ -49,8 +49,8 @@ class Rejection(Model):
     """What is wrong and the mend; names fields, never values of the record."""
     rejected_at: Moment
     """The record's own append time: the same after a crash."""
-    key: bytes | None
-    value: bytes | None
+    key: HexBytes | None
+    value: HexBytes | None
     """The value; or, where the batch itself cannot be parsed, the raw batch."""
     headers: tuple[RawHeader, ...] = ()
     is_raw_batch: bool = False

@@ -37,6 +37,10 @@ CLOCK_TOLERANCE = timedelta(days=1)
 """How far ahead of us a date may lie: somewhere it is tomorrow already."""
 
 
+ENTITIES_OF_TWO_LETTERS = frozenset({"eu", "un"})
+"""The European Union and the United Nations: the only codes of two letters that are no country's (`entities.csv`)."""
+
+
 class Rule(StrEnum):
     """What a refusal quotes: the rule and its source; what each type must hold is in `broker.model.minimum`."""
 
@@ -118,7 +122,8 @@ def _values(message: Message) -> Problems:
         ("circulation.exclusions", circulation.exclusions),
     )
     for path, codes in named:
-        if any(len(code) == 2 and code.upper() not in country_codes() for code in codes):  # noqa: PLR2004 - alpha-2
+        countries = {code.upper() for code in codes if len(code) == 2 and code not in ENTITIES_OF_TWO_LETTERS}  # noqa: PLR2004 - alpha-2
+        if not countries <= country_codes():
             yield InvalidFieldError(path, "names a country that there is not", Rule.COUNTRY)
 
 

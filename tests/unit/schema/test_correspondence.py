@@ -1,0 +1,181 @@
+"""Every schema against its model, by the table in `broker.schema.codec`, which this spells out a second time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+from uuid import UUID
+
+import fastavro
+import pytest
+
+from broker.errors import MisuseError
+from broker.model.base import Model
+from broker.model.naming import Region
+from broker.schema.catalogue import Catalogue, SchemaVersion
+from broker.schema.codec import SUBJECTS
+
+CATALOGUE = Catalogue.load()
+
+SCALARS: dict[type, tuple[str, str | None]] = {
+    bool: ("boolean", None),
+    bytes: ("bytes", None),
+    date: ("int", "date"),
+    datetime: ("long", "timestamp-millis"),
+    int: ("long", None),
+    Region: ("string", None),
+    str: ("string", None),
+    UUID: ("string", "uuid"),
+}
+
+
+def schema_of(subject: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(CATALOGUE.newest(subject).text)
+    return schema
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_model_and_schema_correspond_field_by_field(subject: str) -> None:
+    """Names, order, types, optionality and defaults are the same on both sides, all the way down."""
+    seen = corresponds(SUBJECTS[subject], schema_of(subject), {}, subject)
+    assert seen > 5
+
+
+def corresponds(annotation: Any, schema: Any, named: dict[str, Any], at: str) -> int:
+    """Compare a type with its schema; return how many fields were compared."""
+    if get_origin(annotation) is Annotated:
+        return corresponds(get_args(annotation)[0], schema, named, at)
+    parts = get_args(annotation)
+    if get_origin(annotation) in {Union, UnionType}:
+        (inner,) = (one for one in parts if one is not NoneType)
+        assert isinstance(schema, list), at
+        assert schema[0] == "null", at
+        assert len(schema) == 2, at
+        return corresponds(inner, schema[1], named, at)
+    if isinstance(schema, str) and schema in named:
+        schema = named[schema]
+    if get_origin(annotation) is tuple:
+        assert schema["type"] == "array", at
+        return corresponds(parts[0], schema["items"], named, at + "[]")
+    if get_origin(annotation) is dict:
+        assert schema == {"type": "map", "values": "string"}, at
+        return 0
+    if annotation in SCALARS:
+        kind, logical = SCALARS[annotation]
+        assert schema == (kind if logical is None else {"type": kind, "logicalType": logical}), at
+        return 0
+    assert (schema["name"], schema["namespace"]) == (annotation.__name__, "noticewire"), at
+    named["noticewire." + schema["name"]] = schema
+    if issubclass(annotation, StrEnum):
+        assert schema["symbols"] == [member.value for member in annotation], at
+        return 0
+    return same_fields(annotation, schema, named, at)
+
+
+def same_fields(model: type[Model], schema: dict[str, Any], named: dict[str, Any], at: str) -> int:
+    assert schema["type"] == "record", at
+    assert [field["name"] for field in schema["fields"]] == list(model.model_fields), at
+    compared = 0
+    for field in schema["fields"]:
+        mine = model.model_fields[field["name"]]
+        where = f"{at}.{field['name']}"
+        if not mine.is_required():
+            default = mine.get_default(call_default_factory=True)
+            assert field["default"] == (list(default) if isinstance(default, tuple) else default), where
+        compared += 1 + corresponds(mine.annotation, field["type"], named, where)
+    return compared
+
+
+def parts_of(schema: Any, field: dict[str, Any] | None = None) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+    """Every schema within a schema, with the field that holds it directly."""
+    yield schema, field
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from parts_of(branch)
+    elif isinstance(schema, dict):
+        for one in schema.get("fields", ()):
+            yield from parts_of(one["type"], one)
+        for inner in ("items", "values"):
+            if inner in schema:
+                yield from parts_of(schema[inner])
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_schema_can_evolve(subject: str) -> None:
+    """Enums have the default symbol, optional parts default to null, lists to []; and no union but that with null."""
+    for part, field in parts_of(schema_of(subject)):
+        if isinstance(part, list):
+            assert part[0] == "null"
+            assert len(part) == 2
+            assert field is not None
+            assert field["default"] is None
+        elif isinstance(part, dict) and part["type"] == "enum":
+            assert part["default"] == "unknown"
+            assert part["default"] in part["symbols"]
+        elif isinstance(part, dict) and part["type"] in {"array", "map"}:
+            assert field is not None
+            assert field["default"] == ([] if part["type"] == "array" else {})
+        elif isinstance(part, dict) and part["type"] == "record":
+            assert part["fields"], "an empty record takes no bytes, so a hostile array of them has no end"
+            assert part["doc"]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_schema_is_avro(subject: str) -> None:
+    """An Avro library takes each file by itself, without the others."""
+    parsed: Any = fastavro.parse_schema(schema_of(subject), named_schemas={})
+    assert parsed["name"].startswith("noticewire.")
+
+
+def test_version_1_is_the_format_of_2024() -> None:
+    """Eight notice types, six diffusion kinds, no silver and no assets (design section 3)."""
+    fields = {field["name"]: field["type"] for field in schema_of("notice")["fields"]}
+    types = set(fields["type"]["symbols"])
+    assert types == {"unknown", "red", "blue", "green", "yellow", "black", "purple", "orange", "special"}
+    fields = {field["name"]: field["type"] for field in schema_of("diffusion")["fields"]}
+    kinds = set(fields["kind"]["symbols"])
+    assert kinds == {"unknown", "arrest", "locate", "information", "identification", "warning", "missing"}
+
+
+def test_the_ids_are_fixed() -> None:
+    """The ids that records on the log carry, written here once more by hand."""
+    assert {subject: CATALOGUE.newest(subject).id for subject in CATALOGUE.subjects()} == {
+        "notice": 1001,
+        "diffusion": 1002,
+        "receipts": 1003,
+        "ledger-entry": 1004,
+        "rejection": 1005,
+        "outcome": 1006,
+        "notice-of-end": 1007,
+        "directory-change": 1008,
+        "command": 1009,
+    }
+    found = CATALOGUE.by_id(1001)
+    assert found is not None
+    assert (found.subject, found.version) == ("notice", 1)
+    assert CATALOGUE.by_id(7) is None
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        ([("a", 1, 5), ("b", 1, 5)], "schema id 5 is used twice"),
+        ([("a", 1, 0)], "schema id 0 "),
+        ([("a", 1, 1), ("a", 3, 2)], "version 3 of a does not follow"),
+        ([("a", 2, 1)], "version 2 of a does not follow"),
+    ],
+)
+def test_a_catalogue_that_contradicts_itself_is_refused(versions: list[tuple[str, int, int]], said: str) -> None:
+    """An id used twice, an impossible id and a version left out are each named."""
+    with pytest.raises(MisuseError, match=said):
+        Catalogue(SchemaVersion(subject, version, schema_id, "{}") for subject, version, schema_id in versions)
+
+
+def test_an_unknown_subject_is_named() -> None:
+    """Asking for a subject that is not there says so."""
+    with pytest.raises(MisuseError, match="no subject assets"):
+        CATALOGUE.newest("assets")
