@@ -36,7 +36,6 @@ RETENTION_YEARS_MAX = 5
 CLOCK_TOLERANCE = timedelta(days=1)
 """How far ahead of us a date may lie: somewhere it is tomorrow already."""
 
-
 ENTITIES_OF_TWO_LETTERS = frozenset({"eu", "un"})
 """The European Union and the United Nations: the only codes of two letters that are no country's (`entities.csv`)."""
 
