@@ -66,6 +66,9 @@ class EmbeddedKafka:
         progress: is told what goes on, a line at a time.
         cache: where the jars are kept; by default the folder that all checkouts share.
         settings: Kafka's own settings, beside or instead of those in `server_properties`.
+        long_lived: whether it runs for hours, so that the JVM's second compiler pays. Measured on two cores with 226
+            topics: without it start and topics take 4.5 s of CPU instead of 6.6, and the first 34,000 records 3.0
+            instead of 5.4; only after some 150,000 records is it ahead (0.2 against 0.35 for 34,000).
     """
 
     def __init__(
@@ -76,11 +79,13 @@ class EmbeddedKafka:
         progress: Callable[[str], None] = _quiet,
         cache: Path | None = None,
         settings: Mapping[str, str] | None = None,
+        long_lived: bool = False,
     ) -> None:
         self._data = data.absolute()
         self._heap_mb = heap_mb
         self._progress = progress
         self._cache = cache
+        self._long_lived = long_lived
         self._settings = dict(settings or {})
         self._process: leash.Leashed | None = None
         self._port: int | None = None
@@ -245,7 +250,8 @@ class EmbeddedKafka:
             java.path,
             f"-Xms{min(128, self._heap_mb)}m",
             f"-Xmx{self._heap_mb}m",
-            "-XX:+UseSerialGC",
+            "-XX:+UseSerialGC",  # on two cores G1 took half as much CPU again, and more memory
+            *([] if self._long_lived else ["-XX:TieredStopAtLevel=1"]),
             "-XX:+ExitOnOutOfMemoryError",  # half a broker is worse than none
             "-XX:-UsePerfData",  # no files outside the data folder
             "-Djava.awt.headless=true",
