@@ -1,1 +1,77 @@
-"""The public names of Noticewire."""
+"""The public names of Noticewire: what a bureau's own program needs to publish, receive and acknowledge.
+
+    async with Producer.connect(data="data") as producer:
+        published = await producer.publish(notice)
+
+    async with Inbox.connect("zw", data="data") as inbox:
+        async for delivery in inbox:
+            await inbox.acknowledge(delivery, Stage.ACCEPTED)
+"""
+
+from broker.errors import (
+    CorruptHistoryError,
+    FencedError,
+    InvalidFieldError,
+    InvalidMessageError,
+    MisuseError,
+    NoticewireError,
+    RefusedError,
+    RejectedRecordError,
+    UnavailableError,
+)
+from broker.model.base import new_message_id
+from broker.model.circulation import Circulation, Scope
+from broker.model.diffusion import Diffusion, DiffusionKind
+from broker.model.message import Classification, Event, Message, Status, Urgency
+from broker.model.naming import NoticeNumber, Region
+from broker.model.notice import Notice, NoticeType
+from broker.model.outcome import NoticeOfEnd, Outcome, Verdict
+from broker.model.parsing import parse_message
+from broker.model.receipt import ActorKind, DeclineReason, Receipt, Stage
+from broker.model.subject import Subject
+from broker.transport.inbox import Delivery, DeliveryKind
+from consumers.bureau.client import Inbox
+from consumers.bureau.holdings import Holding
+from producers.client import Producer, Published, Result
+
+__all__ = [
+    "ActorKind",
+    "Circulation",
+    "Classification",
+    "CorruptHistoryError",
+    "DeclineReason",
+    "Delivery",
+    "DeliveryKind",
+    "Diffusion",
+    "DiffusionKind",
+    "Event",
+    "FencedError",
+    "Holding",
+    "Inbox",
+    "InvalidFieldError",
+    "InvalidMessageError",
+    "Message",
+    "MisuseError",
+    "Notice",
+    "NoticeNumber",
+    "NoticeOfEnd",
+    "NoticeType",
+    "NoticewireError",
+    "Outcome",
+    "Producer",
+    "Published",
+    "Receipt",
+    "RefusedError",
+    "Region",
+    "RejectedRecordError",
+    "Result",
+    "Scope",
+    "Stage",
+    "Status",
+    "Subject",
+    "UnavailableError",
+    "Urgency",
+    "Verdict",
+    "new_message_id",
+    "parse_message",
+]

@@ -14,6 +14,7 @@ the receipts are sent again, byte for byte (Ed25519 is deterministic), so that n
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -164,10 +165,15 @@ class BureauState:
 
     def owed(self) -> list[Owed]:
         """Return the receipts that Kafka has not acknowledged yet, in the order in which they were given."""
-        rows = self._database.execute("SELECT region, partition, value, key_id, signature, id FROM owed ORDER BY id")
+        rows = self._database.execute("SELECT region, partition, value, headers, id FROM owed ORDER BY id")
         return [
-            Owed(shard=Shard(Region(region), partition), value=value, key_id=key_id, signature=signature, id=owed_id)
-            for region, partition, value, key_id, signature, owed_id in rows
+            Owed(
+                shard=Shard(Region(region), partition),
+                value=value,
+                headers=tuple((name, text.encode()) for name, text in json.loads(headers)),
+                id=owed_id,
+            )
+            for region, partition, value, headers, owed_id in rows
         ]
 
     # ------------------------------------------------------------------------------------------------------ writing
@@ -200,8 +206,8 @@ class BureauState:
                 [(p.offset, p.reason, p.detail, to_epoch_ms(p.appended_at), p.key, p.value) for p in parked],
             )
             database.executemany(
-                "INSERT INTO owed (region, partition, value, key_id, signature) VALUES (?, ?, ?, ?, ?)",
-                [(o.shard.region, o.shard.partition, o.value, o.key_id, o.signature) for o in owed],
+                "INSERT INTO owed (region, partition, value, headers) VALUES (?, ?, ?, ?)",
+                [(o.shard.region, o.shard.partition, o.value, _as_json(o.headers)) for o in owed],
             )
             if next_offset is not None:
                 self._move(database, next_offset)
@@ -273,3 +279,7 @@ class BureauState:
         (epoch,) = self._database.execute("SELECT epoch FROM client").fetchone()
         if epoch != self._epoch:
             raise FencedError(f"{self.path.name}: another client of this bureau has taken over")
+
+
+def _as_json(headers: tuple[tuple[str, bytes], ...]) -> str:
+    return json.dumps([(name, content.decode()) for name, content in headers])

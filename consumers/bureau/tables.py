@@ -44,8 +44,7 @@ CREATE TABLE IF NOT EXISTS owed (
     region TEXT NOT NULL,
     partition INTEGER NOT NULL,
     value BLOB NOT NULL,
-    key_id TEXT NOT NULL,
-    signature BLOB NOT NULL
+    headers TEXT NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS parked (
     "offset" INTEGER PRIMARY KEY,
@@ -92,10 +91,9 @@ class Parked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """A signed record of receipts on its way to `acks.<region>`; `id` is its place in the file."""
+    """A signed record of receipts on its way to `acks.<region>`, whole; `id` is its place in the file."""
 
     shard: Shard
     value: bytes
-    key_id: str
-    signature: bytes
+    headers: tuple[tuple[str, bytes], ...]
     id: int = 0

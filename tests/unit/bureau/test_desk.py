@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -130,8 +131,8 @@ def test_a_crash_between_sealing_and_sending_sends_the_same_bytes(office: Office
     again = restarted.seal()
     restarted.settle(again)
 
-    assert [(one.shard, one.value, one.signature) for one in again] == [
-        (one.shard, one.value, one.signature) for one in owed
+    assert [(one.shard, one.value, one.headers) for one in again] == [
+        (one.shard, one.value, one.headers) for one in owed
     ]
     assert restarted.state.position == 1
     assert restarted.seal() == []
@@ -153,7 +154,8 @@ def test_a_receipt_proves_what_was_received(office: Office, world: InboxWorld, c
     assert {receipt.origin for receipt in receipts.receipts} == {f"notices.africa/{message.shard.partition}/7"}
     assert receipts.receipts[1].digest == delivery.digest
     assert receipts.receipts[1].actor == "duty-7"
-    assert verify(world.signers["gh"].public, owed.signature, RecordKind.RECEIPTS, INSTALLATION, owed.value)
+    signature = b64decode(dict(owed.headers)["signature"])
+    assert verify(world.signers["gh"].public, signature, RecordKind.RECEIPTS, INSTALLATION, owed.value)
 
 
 def test_many_receipts_share_a_record(office: Office, world: InboxWorld) -> None:
