@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol
+import asyncio
 
 from broker.errors import RefusedError, UnavailableError
 from broker.model.change import DirectoryChange
 from broker.model.naming import DIRECTORY
 from broker.schema.codec import Codec
 from broker.transport.directory import DirectoryFollower, LoggedChange
+from broker.transport.fanout import Outgoing
 from broker.transport.headers import broker_headers
+from broker.transport.publisher import Published, Publisher
 from broker.trust.signing import RecordKind, Signer
-
-
-class Publishes(Protocol):
-    """What is needed of `broker.transport.publisher`: an idempotent producer outside of transactions."""
-
-    def publish(
-        self,
-        topic: str,
-        *,
-        key: bytes | None,
-        value: bytes,
-        headers: Sequence[tuple[str, bytes]],
-        partition: int | None = None,
-    ) -> Awaitable[object]:
-        """Write a record to a topic, by its bare name; it is durable once this returns."""
-        ...
 
 
 class IneffectiveChangeError(RefusedError):
@@ -42,17 +27,24 @@ class IneffectiveChangeError(RefusedError):
 
 
 async def put(
-    change: DirectoryChange, *, installation: str, signer: Signer, publisher: Publishes, codec: Codec
-) -> None:
-    """Sign a change and append it to the log; it is durable once this returns, and its effect is not known yet."""
+    change: DirectoryChange, *, installation: str, signer: Signer, publisher: Publisher, codec: Codec
+) -> asyncio.Future[Published]:
+    """Sign a change and hand it over to the log, after those handed over before.
+
+    Returns:
+        Done once the record is durable; that says nothing of its effect yet.
+
+    Raises:
+        UnavailableError: Kafka is away; nothing was sent.
+    """
     value = codec.encode(change)
     signature = signer.sign(RecordKind.DIRECTORY, installation, value)
     headers = broker_headers(change, key_id=signer.key_id, signature=signature)
-    await publisher.publish(DIRECTORY, key=change.code.encode(), value=value, headers=headers, partition=0)
+    return await publisher.send(DIRECTORY, 0, Outgoing(change.code.encode(), value, tuple(headers)))
 
 
 async def submit(
-    change: DirectoryChange, *, signer: Signer, publisher: Publishes, codec: Codec, follower: DirectoryFollower
+    change: DirectoryChange, *, signer: Signer, publisher: Publisher, codec: Codec, follower: DirectoryFollower
 ) -> LoggedChange:
     """Put a change on the log and return its record, once it has taken effect.
 
@@ -63,7 +55,7 @@ async def submit(
     installation = (await follower.at_its_end()).installation
     if installation is None:
         raise UnavailableError("the installation is not founded yet")
-    await put(change, installation=installation, signer=signer, publisher=publisher, codec=codec)
+    await (await put(change, installation=installation, signer=signer, publisher=publisher, codec=codec))
     await follower.at_its_end()
     for logged in reversed(follower.log()):
         if logged.change is not None and logged.change.change_id == change.change_id:

@@ -13,8 +13,9 @@ from broker.members.bureau import SECRETARIAT
 from broker.members.seed import Seed, founding_changes
 from broker.model.change import ChangeKind
 from broker.schema.codec import Codec
-from broker.transport.changes import IneffectiveChangeError, Publishes, put
+from broker.transport.changes import IneffectiveChangeError, put
 from broker.transport.directory import DirectoryFollower
+from broker.transport.publisher import Publisher
 from broker.trust.keys import KeyRing, public_key
 
 _CLOCKS_MAY_DIFFER = timedelta(hours=1)
@@ -25,7 +26,7 @@ async def found(
     seeds: Sequence[Seed],
     *,
     keyring: KeyRing,
-    publisher: Publishes,
+    publisher: Publisher,
     codec: Codec,
     follower: DirectoryFollower,
     clock: Clock,
@@ -45,6 +46,7 @@ async def found(
 
     Raises:
         RefusedError: the directory does not believe the ring's Secretariat: it was founded with another key.
+        KeyFileError: the ring's folder or files can be read by others.
         UnavailableError: Kafka is away; call it again.
     """
     directory = await follower.at_its_end()
@@ -62,11 +64,13 @@ async def found(
     changes = founding_changes(missing, installation=installation, keys=keys, at=now)
     if changes[0].kind is ChangeKind.FOUNDED:
         # Alone, because whatever comes before it has no effect.
-        await put(changes[0], installation=installation, signer=secretariat, publisher=publisher, codec=codec)
+        await (await put(changes[0], installation=installation, signer=secretariat, publisher=publisher, codec=codec))
         changes = changes[1:]
-    await asyncio.gather(
-        *(put(one, installation=installation, signer=secretariat, publisher=publisher, codec=codec) for one in changes)
-    )
+    landing = [
+        await put(one, installation=installation, signer=secretariat, publisher=publisher, codec=codec)
+        for one in changes
+    ]
+    await asyncio.gather(*landing)
     return await _believed(follower, {seed.code for seed in seeds})
 
 
