@@ -8,6 +8,7 @@ NoticewireError
   RejectedRecordError    set the record aside, whole; the batch goes on
   UnavailableError       try again with back-off; nothing changed
   FencedError            a newer instance took over: stop without committing
+    EvictedError           the group has put this process out: end it, a replacement begins anew
   CorruptHistoryError    stop and say where; a person decides
 """
 
@@ -102,6 +103,12 @@ class FencedError(NoticewireError):
     """A newer instance took over: stop without committing."""
 
     code = "fenced"
+
+
+class EvictedError(FencedError):
+    """The group has put this process out, or another one has its name: end it, so that a replacement begins anew."""
+
+    code = "evicted"
 
 
 class CorruptHistoryError(NoticewireError):

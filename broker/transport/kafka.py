@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, structs
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, structs
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import CloseReason
@@ -147,7 +147,7 @@ def connection(kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
-async def _warm(client: AIOKafkaClient, names: Names, tracked: set[str], wanted: Iterable[str], within: float) -> None:
+async def warm(client: AIOKafkaClient, names: Names, tracked: set[str], wanted: Iterable[str], within: float) -> None:
     """Learn the partitions of all `wanted` topics in one request: one by one, 226 inboxes take 1 to 15 s; so, 58 ms.
 
     Raises:
@@ -233,7 +233,7 @@ class RawClient:
         if all(client.cluster.partitions_for_topic(self.names.on_cluster(topic)) for topic in wanted):
             self._tracked.update(map(self.names.on_cluster, wanted))
             return
-        await _warm(client, self.names, self._tracked, wanted, self._kafka.metadata_timeout.total_seconds())
+        await warm(client, self.names, self._tracked, wanted, self._kafka.metadata_timeout.total_seconds())
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has.
@@ -480,7 +480,7 @@ class ShardProducer(AIOKafkaProducer):
         Raises:
             UnavailableError: a topic is missing (named), or no broker answers.
         """
-        await _warm(self.client, self._names, self._tracked, topics, self._kafka.metadata_timeout.total_seconds())
+        await warm(self.client, self._names, self._tracked, topics, self._kafka.metadata_timeout.total_seconds())
 
     @override
     async def start(self) -> None:
@@ -514,6 +514,12 @@ class ShardProducer(AIOKafkaProducer):
         self._dropped = True
         self._closed = True
         await drop_producer(self)
+
+
+def is_alive(producer: AIOKafkaProducer) -> bool:
+    """Whether a started producer still sends: after an error in its sender it never will again."""
+    sender = producer._sender.sender_task  # noqa: SLF001
+    return sender is not None and not sender.done()
 
 
 async def drop_producer(producer: AIOKafkaProducer) -> None:
@@ -550,6 +556,37 @@ class MemberConsumer(AIOKafkaConsumer):
     """A consumer that is used for its group membership only, with what that needs of its coordinator."""
 
     _coordinator: Any
+
+    def __init__(self, kafka: KafkaSettings, *, group: str, instance: str, assignors: tuple[type, ...]) -> None:
+        names = Names(kafka.prefix)
+        super().__init__(  # type: ignore[no-untyped-call]
+            client_id=names.on_cluster(instance),
+            group_id=names.on_cluster(group),
+            group_instance_id=names.on_cluster(instance),
+            session_timeout_ms=milliseconds(kafka.session_timeout),
+            heartbeat_interval_ms=milliseconds(kafka.heartbeat_interval),
+            rebalance_timeout_ms=milliseconds(kafka.session_timeout),
+            partition_assignment_strategy=assignors,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=5000,  # nothing ever comes
+            **connection(kafka),
+        )
+        self._names = names
+
+    async def join(self, topic: str, listener: ConsumerRebalanceListener) -> None:
+        """Join the group, and return with a first assignment; bound it."""
+        self.subscribe([self._names.on_cluster(topic)], listener=listener)  # type: ignore[no-untyped-call]
+        await self.start()  # type: ignore[no-untyped-call]
+
+    @property
+    def is_coordinated(self) -> bool:
+        """Whether aiokafka still looks after the membership: an error that it did not expect ends that for good."""
+        return self._coordinator is not None and not self._coordinator._coordination_task.done()  # noqa: SLF001
+
+    async def turn(self, timeout_ms: int) -> None:
+        """Wait, and raise what the coordinator has held back."""
+        await self.getmany(timeout_ms=timeout_ms)
 
     @property
     def generation(self) -> int:
