@@ -24,7 +24,7 @@ FEW = 3
 
 _LONG = 2**63 - 1
 
-_BOUNDS = ("ge", "le", "min_length", "max_length", "pattern")
+_BOUNDS = ("ge", "le", "lt", "min_length", "max_length", "pattern")
 
 
 @cache
@@ -88,7 +88,7 @@ def _scalar(annotation: type, bounds: dict[str, Any]) -> st.SearchStrategy[Any]:
     if annotation is str and "pattern" in bounds:
         return st.from_regex(bounds["pattern"].removesuffix("$"), fullmatch=True)  # Python's $ lets a line feed follow
     if annotation is int:
-        return st.integers(bounds.get("ge", -_LONG), bounds.get("le", _LONG))
+        return st.integers(bounds.get("ge", -_LONG), bounds.get("le", bounds.get("lt", _LONG + 1) - 1))
     scalars: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
         bytes: st.binary(min_size=least, max_size=most),

@@ -46,30 +46,23 @@ RULES: dict[str, str] = {
     "owner.copy": "2: the owner always gets a copy",
     "issuer.outcome": "2: the issuer gets only the outcome",
     "holders.kept": "2: a holder is a bureau that was given any revision",
-    "holders.owner": "2: the owner counts as a holder",
     "holders.issuer": "2: the issuer counts as a holder",
     "reinstated.withheld": "2: only reinstated is simply withheld from who may not see it",
-    **{
-        f"goes_to.{event}": f"2, first table: whom {event} goes to"
-        for event in (
-            [
-                "requested",
-                "refused",
-                "published",
-                "sent",
-                "revised",
-                "suspended",
-                "reinstated",
-                "cancelled",
-                "withdrawn",
-                "expired",
-            ]
-        )
-    },
-    **{
-        f"end.{event}": f"2: {event} reaches every holder, as a notice of end who may not see it"
-        for event in ("revised", "suspended", "cancelled", "withdrawn", "expired")
-    },
+    "goes_to.requested": "2, first table: ipsg for review",
+    "goes_to.refused": "2, first table: the owner",
+    "goes_to.published": "2, first table: recipients",
+    "goes_to.sent": "2, first table: recipients",
+    "goes_to.revised": "2, first table: recipients",
+    "goes_to.suspended": "2, first table: holders",
+    "goes_to.reinstated": "2, first table: holders",
+    "goes_to.cancelled": "2, first table: holders",
+    "goes_to.withdrawn": "2, first table: holders",
+    "goes_to.expired": "2, first table: holders",
+    "end.revised": "2, first table: a holder who is no longer a recipient gets a notice of end",
+    "end.suspended": "2: ends and suspensions reach every holder; a notice of end, where it may not see the message",
+    "end.cancelled": "2: ends and suspensions reach every holder",
+    "end.withdrawn": "2: ends and suspensions reach every holder",
+    "end.expired": "2: ends and suspensions reach every holder",
 }
 """Every rule that a row may name, and where it stands (a bare number is a section of the design)."""
 
