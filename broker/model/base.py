@@ -29,7 +29,11 @@ def _to_utc_millis(at: datetime) -> datetime:
     if at.tzinfo is None:
         msg = "a moment needs a time zone, such as 2026-05-01T12:00:00Z"
         raise ValueError(msg)
-    return to_millis(at.astimezone(UTC))
+    try:
+        return to_millis(at.astimezone(UTC))
+    except OverflowError:
+        msg = "is before the first day of the calendar, or after its last, in UTC"
+        raise ValueError(msg) from None
 
 
 Moment = Annotated[datetime, AfterValidator(_to_utc_millis)]

@@ -208,7 +208,7 @@ class Attachment(Model):
 
     kind: AttachmentKind
     media_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]{1,100}/[a-z0-9.+-]{1,100}$")]
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, lt=2**63)
     """Of the content, in clear."""
     sha256: Digest
     """Of the content, in clear."""

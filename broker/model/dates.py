@@ -19,7 +19,7 @@ ADULT_AT_YEARS = 18
 
 _WRITTEN = re.compile(
     r"(?P<about>about )?"
-    r"(?:(?P<year>\d{4})(?:-(?P<month>\d{2})(?:-(?P<day>\d{2}))?)?|(?P<first>\d{4})\.\.(?P<last>\d{4}))"
+    r"(?:(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2}))?)?|(?P<first>[0-9]{4})\.\.(?P<last>[0-9]{4}))"
 )
 
 
@@ -114,7 +114,9 @@ def completed_years(born: date, on: date) -> int:
 
 
 def years_later(day: date, years: int) -> date:
-    """Return the same day some years later; 28 February, where there is no 29th."""
+    """Return the same day some years later; 28 February, where there is no 29th; the calendar's last, beyond it."""
+    if day.year + years > date.max.year:
+        return date.max
     try:
         return day.replace(year=day.year + years)
     except ValueError:

@@ -122,10 +122,10 @@ class Message(Model, ABC):
     """A notice or a diffusion in one of its events; every one carries the whole, so no earlier one is needed."""
 
     message_id: UUID
-    number: str
+    number: Annotated[str, StringConstraints(max_length=60)]
     """The notice number, `<owner>-<n|d>-<year>-<serial>`."""
     event: Event
-    revision: int = Field(ge=0)
+    revision: int = Field(ge=0, lt=2**31)
     owner: BureauCode
     """Whose case it is."""
     issuer: BureauCode

@@ -34,7 +34,7 @@ class MessageClass(StrEnum):
     DIFFUSION = "d"
 
 
-_NUMBER = re.compile(r"(?P<owner>[a-z][a-z0-9-]{1,31})-(?P<message_class>[nd])-(?P<year>\d{4})-(?P<serial>\d{6})")
+_NUMBER = re.compile(r"(?P<owner>[a-z][a-z0-9-]{1,31})-(?P<message_class>[nd])-(?P<year>[0-9]{4})-(?P<serial>[0-9]{6})")
 
 
 class NoticeNumber(NamedTuple):
@@ -148,7 +148,7 @@ class Origin(NamedTuple):
         """
         topic, _, rest = text.partition("/")
         partition, _, offset = rest.partition("/")
-        if not (topic and partition.isdecimal() and offset.isdecimal()):
+        if not (topic and text.isascii() and partition.isdecimal() and offset.isdecimal()):
             raise InvalidFieldError("origin", "is not an origin", "<topic>/<partition>/<offset>")
         return cls(topic, int(partition), int(offset))
 

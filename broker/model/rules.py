@@ -229,7 +229,7 @@ def _dates(message: Message) -> Problems:
     """Nobody is born after the event, which does not lie ahead of the message."""
     happened, issued_on = message.happened, message.issued_at.date()
     earliest, latest = (happened, happened) if isinstance(happened, date) else (happened.earliest, happened.latest)
-    if earliest > issued_on + CLOCK_TOLERANCE:
+    if earliest - issued_on > CLOCK_TOLERANCE:
         yield InvalidFieldError("facts.happened", "is after the message was issued", Rule.POSSIBLE_DATE)
     subject = message.subject
     people = [("subject.person", subject.person)] if subject.person is not None else []
@@ -251,7 +251,7 @@ def _texts(message: Message) -> Problems:
 
 def _on_the_day(message: Message, today: date) -> Problems:
     """Neither dated ahead, nor in force beyond its retention."""
-    if message.issued_at.date() > today + CLOCK_TOLERANCE:
+    if message.issued_at.date() - today > CLOCK_TOLERANCE:
         yield InvalidFieldError("issued_at", "lies ahead", Rule.POSSIBLE_DATE)
     if message.event in _IN_FORCE and message.retained_until is not None and message.retained_until < today:
         yield InvalidFieldError("retained_until", "has passed", Rule.RETENTION)

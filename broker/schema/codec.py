@@ -111,7 +111,7 @@ class Codec:
         """Return the framed bytes of a value, by its subject's newest schema.
 
         Raises:
-            InvalidFieldError: a message is larger than a feed takes.
+            InvalidFieldError: a message is larger than a feed takes, or something in it than Avro's types are.
             TypeError: the model has no subject.
         """
         known = self._writers.get(type(value))
@@ -121,7 +121,11 @@ class Codec:
         frame, schema, plain = known
         out = BytesIO()
         out.write(frame)
-        schemaless_writer(out, schema, plain(value))
+        try:
+            schemaless_writer(out, schema, plain(value))
+        except (OverflowError, UnicodeEncodeError) as error:  # a number of over 64 bits; half a surrogate pair
+            problem = f"holds what Avro cannot carry ({type(error).__name__})"
+            raise InvalidFieldError("message", problem, "64-bit numbers and Unicode text") from None
         data = out.getvalue()
         if len(data) > VALUE_BYTES_MAX and isinstance(value, Notice | Diffusion):
             raise InvalidFieldError("message", f"takes {len(data)} bytes", f"at most {VALUE_BYTES_MAX} bytes")

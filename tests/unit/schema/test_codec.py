@@ -188,6 +188,13 @@ def test_a_message_larger_than_a_feed_takes_is_refused() -> None:
         CODEC.encode(changed(notice, "judicial.charges", [fat] * 30))
 
 
+@pytest.mark.parametrize("changes", [{"asked_by": "a\ud800"}, {"number": "\udfff"}])
+def test_what_avro_cannot_carry_is_refused(changes: dict[str, str]) -> None:
+    """Half a surrogate pair, which JSON lets through, is refused and nothing is written."""
+    with pytest.raises(InvalidFieldError, match="Avro cannot carry"):
+        CODEC.encode(sample("command").model_copy(update=changes))
+
+
 def test_a_model_without_a_subject_is_a_programming_error() -> None:
     """Only what has a schema can be written."""
     with pytest.raises(TypeError, match="Subject has no schema"):
