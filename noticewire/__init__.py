@@ -1,11 +1,13 @@
 """The public names of Noticewire: what a bureau's own program needs to publish, receive and acknowledge.
 
-    async with Producer.connect(data="data") as producer:
-        published = await producer.publish(notice)
+```python
+async with Producer.connect(data="data") as producer:
+    published = await producer.publish(notice)
 
-    async with Inbox.connect("zw", data="data") as inbox:
-        async for delivery in inbox:
-            await inbox.acknowledge(delivery, Stage.ACCEPTED)
+async with Inbox.connect("zw", data="data") as inbox:
+    async for delivery in inbox:
+        await inbox.acknowledge(delivery, Stage.ACCEPTED)
+```
 """
 
 from broker.errors import (

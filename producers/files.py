@@ -96,12 +96,12 @@ def _refuse(field: str, problem: str) -> NoReturn:
     raise InvalidFieldError(field, problem, "a path relative to the message file, of a file beside or below it")
 
 
-def local_paths(content: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return the attachments that name a local file: the field, the path, and the attachment without it."""
+def local_paths(content: Mapping[str, Any]) -> list[tuple[int, str, dict[str, Any]]]:
+    """Return the attachments that name a local file: the place in the list, the path, the attachment without it."""
     found = []
     attachments = content.get("attachments")
     for at, attachment in enumerate(attachments if isinstance(attachments, list) else []):
         if isinstance(attachment, dict) and isinstance(attachment.get("path"), str):
             rest = {name: value for name, value in attachment.items() if name != "path"}
-            found.append((f"attachments[{at}].path", attachment["path"], rest))
+            found.append((at, attachment["path"], rest))
     return found

@@ -227,6 +227,13 @@ class BureauState:
             if next_offset is not None:
                 self._move(database, next_offset)
 
+    def note_stage(self, known: Known, stage: Stage) -> None:
+        """Note a stage that was acknowledged beside the client that owns the file (`noticewire bureau CODE ack`)."""
+        self._database.execute(
+            "UPDATE delivery SET stage = ? WHERE number = ? AND signer = ? AND id = ?",
+            (stage, known.number, known.signer, str(known.id)),
+        )
+
     def _touch(self, database: sqlite3.Connection, delivery: Delivery, stage: Stage | None, *, finished: bool) -> None:
         database.execute(
             'INSERT INTO delivery (signer, number, id, kind, origin, digest, "offset", stage, finished)'

@@ -176,4 +176,4 @@ def test_local_paths_are_found_and_taken_out() -> None:
     """The path of a local file never reaches the message."""
     content = json.loads('{"attachments": [{"kind": "a"}, {"kind": "b", "path": "photo.jpg"}, 7]}')
 
-    assert local_paths(content) == [("attachments[1].path", "photo.jpg", {"kind": "b"})]
+    assert local_paths(content) == [(1, "photo.jpg", {"kind": "b"})]

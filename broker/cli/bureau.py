@@ -1,0 +1,355 @@
+"""`noticewire bureau CODE ...`: what a bureau's own client does, by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker.cli.context import Context, DataOption, JsonOption, load_context, print_json, run_async
+from broker.clock import SystemClock
+from broker.errors import MisuseError, RefusedError
+from broker.model.base import new_message_id
+from broker.model.change import ChangeKind, DirectoryChange, Subscription
+from broker.model.diffusion import Diffusion, DiffusionKind
+from broker.model.message import ENDS, Status
+from broker.model.naming import Region
+from broker.model.notice import Notice, NoticeType
+from broker.model.offences import OFFENCES
+from broker.model.receipt import ActorKind, DeclineReason, Stage
+from broker.schema.codec import Codec
+from broker.transport.changes import submit
+from broker.transport.inbox import Delivery, DeliveryKind
+from broker.transport.link import linked
+from consumers.bureau.by_hand import acknowledge_by_hand
+from consumers.bureau.client import Inbox
+from consumers.bureau.state import BureauState
+
+app = typer.Typer(no_args_is_help=True, help="A bureau's inbox: listen, acknowledge, what it holds, subscribe.")
+
+OfficerOption = Annotated[
+    str | None, typer.Option("--officer", metavar="PSEUDONYM", help="An officer gives it: a pseudonym, never a name.")
+]
+ReasonOption = Annotated[DeclineReason | None, typer.Option("--reason", help="Why, with --stage declined.")]
+
+_OPERATOR = "noticewire-cli"
+
+
+def register(cli: typer.Typer) -> None:
+    """Add this command to the command line."""
+    cli.add_typer(app, name="bureau")
+
+
+@app.callback()
+def bureau(ctx: typer.Context, code: Annotated[str, typer.Argument(metavar="CODE", help="The bureau's code.")]) -> None:
+    """Act as a bureau, with its key and its file in the data folder.
+
+    Example: noticewire bureau zw listen --accept --data ./data
+    """
+    ctx.obj = code
+
+
+@app.command()
+def listen(
+    ctx: typer.Context,
+    *,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept what is in force, purge what has ended.")] = False,
+    stage: Annotated[Stage | None, typer.Option("--stage", help="Acknowledge this stage of each message.")] = None,
+    reason: ReasonOption = None,
+    officer: OfficerOption = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+) -> None:
+    """Show messages as they come, and acknowledge them as received (or further).
+
+    Takes over from another client of this bureau. Ctrl-C ends it; what was shown is finished.
+
+    Example: noticewire bureau zw listen --accept --count 10 --data ./data
+    """
+    if accept and stage is not None:
+        raise MisuseError("--accept and --stage exclude each other")
+
+    def wanted(delivery: Delivery) -> Stage | None:
+        if delivery.kind is DeliveryKind.OUTCOME or not (accept or stage):
+            return None
+        if stage is not None:
+            return stage
+        return Stage.PURGED if delivery.kind is DeliveryKind.END or delivery.event in ENDS else Stage.ACCEPTED
+
+    run_async(
+        _listen(
+            ctx.obj, load_context(data), wanted=wanted, reason=reason, officer=officer, count=count, as_json=as_json
+        )
+    )
+
+
+@app.command()
+def ack(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NUMBER|MESSAGE_ID", help="What to acknowledge: its latest message.")],
+    *,
+    stage: Annotated[Stage, typer.Option("--stage", help="How far the bureau is with it.")],
+    reason: ReasonOption = None,
+    officer: OfficerOption = None,
+    data: DataOption = None,
+) -> None:
+    """Acknowledge a message that this bureau has received.
+
+    Example: noticewire bureau zw ack gh-n-2026-000001 --stage actioned --officer duty-7 --data ./data
+    """
+    context = load_context(data)
+    number = run_async(_ack(ctx.obj, context, name, stage=stage, reason=reason, officer=officer))
+    typer.echo(f"{number}: {stage}")
+
+
+@app.command("list")
+def list_holdings(ctx: typer.Context, *, as_json: JsonOption = False, data: DataOption = None) -> None:
+    """List what this bureau holds: the latest revision of each notice, and what has ended.
+
+    Example: noticewire bureau zw list --data ./data
+    """
+    state = _state(load_context(data), ctx.obj)
+    holdings = state.holdings() if state is not None else []
+    if as_json:
+        print_json(
+            [
+                {
+                    "number": one.number,
+                    "event": one.event,
+                    "revision": one.revision,
+                    "held": not one.is_ended,
+                    "origin": one.origin,
+                    "at": one.appended_at.isoformat(),
+                }
+                for one in holdings
+            ]
+        )
+        return
+    table = Table("number", "last event", "revision", "copy", "since", box=None)
+    for one in holdings:
+        since = one.appended_at.isoformat(timespec="seconds")
+        table.add_row(one.number, one.event, str(one.revision), "removed" if one.is_ended else "held", since)
+    _console().print(table)
+    typer.echo(f"{sum(not one.is_ended for one in holdings)} held, {sum(one.is_ended for one in holdings)} ended")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="A notice number.")],
+    *,
+    data: DataOption = None,
+) -> None:
+    """Show what this bureau holds of a notice, whole, as JSON.
+
+    Example: noticewire bureau zw show gh-n-2026-000001 --data ./data
+    """
+    state = _state(load_context(data), ctx.obj)
+    holding = state.holding(number) if state is not None else None
+    if holding is None:
+        raise RefusedError(f"{ctx.obj} holds nothing under {number}")
+    shown: dict[str, Any] = {"number": number, "event": holding.event, "revision": holding.revision}
+    if holding.value is None:
+        print_json(shown | {"held": False, "copy": "removed: it ended, or this bureau may no longer see it"})
+        return
+    message = Codec.load().decode(holding.value, Notice, Diffusion)
+    print_json(shown | {"held": True, "message": message.model_dump(mode="json", exclude_defaults=True)})
+
+
+@app.command()
+def parked(ctx: typer.Context, *, as_json: JsonOption = False, data: DataOption = None) -> None:
+    """List the records of the inbox that were set aside, and why: never acted on, never acknowledged.
+
+    Example: noticewire bureau zw parked --data ./data
+    """
+    state = _state(load_context(data), ctx.obj)
+    records = state.parked() if state is not None else []
+    if as_json:
+        print_json(
+            [
+                {
+                    "offset": one.offset,
+                    "at": one.appended_at.isoformat(),
+                    "reason": one.reason,
+                    "detail": one.detail,
+                    "size_bytes": len(one.value or b""),
+                }
+                for one in records
+            ]
+        )
+        return
+    for one in records:
+        at = one.appended_at.isoformat(timespec="seconds")
+        typer.echo(f"inbox.{ctx.obj}/0/{one.offset} of {at}: {one.reason}: {one.detail}")
+    typer.echo(f"{len(records)} parked")
+
+
+@app.command()
+def subscribe(
+    ctx: typer.Context,
+    *,
+    regions: Annotated[list[str], typer.Option("--region", help="Feed regions; repeat, or separate by commas.")] = [],  # noqa: B006 - typer copies it
+    types: Annotated[list[str], typer.Option("--type", help="Notice types and diffusion kinds.")] = [],  # noqa: B006 - the same
+    offences: Annotated[list[str], typer.Option("--offence", help="Categories, such as thb.")] = [],  # noqa: B006 - the same
+    operations: Annotated[list[str], typer.Option("--operation", help="Operations, by their codes.")] = [],  # noqa: B006 - the same
+    statuses: Annotated[list[str], typer.Option("--status", help="ACTUAL (if left out), EXERCISE, TEST.")] = [],  # noqa: B006 - the same
+    also: Annotated[bool, typer.Option("--also", help="Beside the present subscriptions, not in their place.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Change what this bureau subscribes to; an absent part matches everything.
+
+    Says whether the change took effect, or why not.
+
+    Example: noticewire bureau zw subscribe --region africa --type red,yellow --offence thb --data ./data
+    """
+    wanted = Subscription(
+        regions=tuple(map(Region, _checked("region", regions, set(Region)))),
+        types=_checked("type", types, {*NoticeType, *DiffusionKind} - {NoticeType.UNKNOWN}),
+        offences=_checked("offence", offences, set(OFFENCES)),
+        operations=_words(operations),
+        statuses=tuple(map(Status, _checked("status", statuses or ["ACTUAL"], set(Status) - {Status.UNKNOWN}))),
+    )
+    typer.echo(run_async(_subscribe(ctx.obj, load_context(data), wanted, also=also)))
+
+
+async def _listen(
+    code: str,
+    context: Context,
+    *,
+    wanted: Callable[[Delivery], Stage | None],
+    reason: DeclineReason | None,
+    officer: str | None,
+    count: int | None,
+    as_json: bool,
+) -> None:
+    shown = 0
+    async with Inbox.connect(code, data=context.data) as inbox:
+        async for delivery in inbox:
+            typer.echo(json.dumps(_as_json(delivery), ensure_ascii=False) if as_json else _line(delivery))
+            stage = wanted(delivery)
+            if stage is not None:
+                await inbox.acknowledge(
+                    delivery,
+                    stage,
+                    reason=reason if stage is Stage.DECLINED else None,
+                    actor=officer or _OPERATOR,
+                    actor_kind=ActorKind.OFFICER if officer else ActorKind.PROGRAM,
+                )
+            await inbox.finish(delivery)
+            shown += 1
+            if shown == count:
+                return
+
+
+async def _ack(
+    code: str, context: Context, name: str, *, stage: Stage, reason: DeclineReason | None, officer: str | None
+) -> str:
+    state = _state(context, code)
+    if state is None:
+        raise RefusedError(f"{code} has received nothing here: run noticewire bureau {code} listen")
+    signer = context.keys.signer(code)
+    async with linked(context.kafka, client_id=f"noticewire-bureau-{code}", root_public=context.root_public) as link:
+        known = await acknowledge_by_hand(
+            state,
+            name,
+            stage,
+            reason=reason,
+            actor=officer or _OPERATOR,
+            actor_kind=ActorKind.OFFICER if officer else ActorKind.PROGRAM,
+            signer=signer,
+            installation=(await link.follower.at_its_end()).installation or "",
+            codec=link.codec,
+            publisher=link.publisher,
+            clock=SystemClock(),
+        )
+    return known.number
+
+
+async def _subscribe(code: str, context: Context, wanted: Subscription, *, also: bool) -> str:
+    signer = context.keys.signer(code)
+    async with linked(context.kafka, client_id=f"noticewire-bureau-{code}", root_public=context.root_public) as link:
+        directory = await link.follower.at_its_end()
+        present = directory.get(code)
+        if present is None:
+            raise RefusedError(f"{code} is not in the directory")
+        change = DirectoryChange(
+            change_id=new_message_id(),
+            kind=ChangeKind.SUBSCRIPTIONS_SET,
+            code=code,
+            author=code,
+            base_version=present.version,
+            changed_at=SystemClock().now(),
+            subscriptions=(*present.subscriptions, wanted) if also else (wanted,),
+        )
+        logged = await submit(change, signer=signer, publisher=link.publisher, codec=link.codec, follower=link.follower)
+    return f"{code}: in effect, version {present.version + 1} (directory/0/{logged.offset})"
+
+
+def _state(context: Context, code: str) -> BureauState | None:
+    return BureauState.look(_path(context.data, code))
+
+
+def _path(data: Path, code: str) -> Path:
+    if not code.replace("-", "").isalnum():
+        raise MisuseError("a bureau's code is letters, digits and '-'")
+    return data / "bureaus" / f"{code}.db"
+
+
+def _line(delivery: Delivery) -> str:
+    at = delivery.appended_at.isoformat(timespec="seconds")
+    if delivery.outcome is not None:
+        said = delivery.outcome
+        reason = f" ({said.reason}: {said.detail})" if said.reason else f", given to {said.given}"
+        return f"{at} outcome of {delivery.number}: {said.verdict}{reason}"
+    if delivery.message is None:
+        return f"{at} notice of end of {delivery.number}: {delivery.event}, revision {delivery.revision}"
+    message = delivery.message
+    mark = "" if message.status is Status.ACTUAL else f" [{message.status}]"
+    title = next((text.title for text in message.texts), "")
+    kind = f"{message.wire_type} {'notice' if isinstance(message, Notice) else 'diffusion'}"
+    return (
+        f"{at}{mark} {message.number} {kind} {message.event} (revision {message.revision}) by {message.issuer}: {title}"
+    )
+
+
+def _as_json(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "kind": delivery.kind,
+        "number": delivery.number,
+        "id": str(delivery.id),
+        "origin": str(delivery.origin),
+        "offset": delivery.offset,
+        "sha256": delivery.digest.hex(),
+        "at": delivery.appended_at.isoformat(),
+        "content": cast("Any", delivery.content).model_dump(mode="json", exclude_defaults=True)
+        if delivery.message is not None
+        else _plain(delivery),
+    }
+
+
+def _plain(delivery: Delivery) -> dict[str, Any]:
+    dumped: dict[str, Any] = delivery.content.model_dump(exclude={"digest"}, exclude_defaults=True)
+    return {name: str(value) if not isinstance(value, int) else value for name, value in dumped.items()}
+
+
+def _words(values: list[str]) -> tuple[str, ...]:
+    return tuple(word for value in values for word in value.split(",") if word)
+
+
+def _checked(option: str, values: list[str], known: set[Any]) -> tuple[str, ...]:
+    words = _words(values)
+    for word in words:
+        if word not in known:
+            raise MisuseError(f"--{option} {word}: one of {', '.join(sorted(map(str, known)))}")
+    return words
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, width=200)
