@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,18 +120,21 @@ class MemoryCache:
         self._of = f"{log_id} {shard}"
         self._database: sqlite3.Connection | None = None
         self._ledger_offset = 0
+        # A save goes on in its thread when the task that awaits it is cancelled, and closes the file.
+        self._using = threading.RLock()
 
     def load(self) -> tuple[Memory, int]:
         """Return the memory and the ledger offset to fold on from; an unreadable cache counts as none."""
-        self.close()
-        try:
-            self._database = self._open()
-            memory, self._ledger_offset = self._read(self._database)
-        except sqlite3.DatabaseError:
-            self.forget()
-            self._database = self._open()
-            memory, self._ledger_offset = self._read(self._database)
-        return memory, self._ledger_offset
+        with self._using:
+            self.close()
+            try:
+                self._database = self._open()
+                memory, self._ledger_offset = self._read(self._database)
+            except sqlite3.DatabaseError:
+                self.forget()
+                self._database = self._open()
+                memory, self._ledger_offset = self._read(self._database)
+            return memory, self._ledger_offset
 
     def save(self, learned: Memory, ledger_offset: int) -> None:
         """Add what was learned since the last save or load; does nothing once the cache was lost to somebody else.
@@ -139,20 +143,21 @@ class MemoryCache:
             learned: a merged draft, or the whole memory after a fold.
             ledger_offset: the first ledger offset that is not folded.
         """
-        if self._database is None:
-            return
-        with self._database as database:
-            moved = database.execute(
-                "UPDATE fold SET ledger_offset = ? WHERE of = ? AND ledger_offset = ?",
-                (ledger_offset, self._of, self._ledger_offset),
-            )
-            if moved.rowcount == 1:
-                self._ledger_offset = ledger_offset
-                self._write(database, learned)
+        with self._using:
+            if self._database is None:
                 return
-            # A router that hung and woke, or its successor, wrote in between. The two would mix: void it for both.
-            database.execute("DELETE FROM fold")
-        self.close()
+            with self._database as database:
+                moved = database.execute(
+                    "UPDATE fold SET ledger_offset = ? WHERE of = ? AND ledger_offset = ?",
+                    (ledger_offset, self._of, self._ledger_offset),
+                )
+                if moved.rowcount == 1:
+                    self._ledger_offset = ledger_offset
+                    self._write(database, learned)
+                    return
+                # A router that hung and woke, or its successor, wrote in between. The two would mix: void it for both.
+                database.execute("DELETE FROM fold")
+            self.close()
 
     def _write(self, database: sqlite3.Connection, learned: Memory) -> None:
         database.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", learned.positions.items())
@@ -173,9 +178,10 @@ class MemoryCache:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        with self._using:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)

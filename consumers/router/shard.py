@@ -7,7 +7,6 @@ fold the ledger, read on from where it stands. Any error drops everything at onc
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,24 +75,19 @@ class ShardRouter:
 
         Raises:
             FencedError: a newer router owns this shard, or our own transaction timed out; nothing of ours remains.
+            UnavailableError: Kafka is away, or did not answer; take the shard again.
             CorruptHistoryError: ledger and feeds contradict each other; a person decides.
         """
-        while not lease.stop.is_set():
-            try:
-                if await lease.confirm():
-                    await self._take()
-                    while not lease.stop.is_set():
-                        await self.route_poll()
-                else:
-                    await _pause()
-            except UnavailableError as error:
-                self._log.warning("Shard let go, to be taken again", problem=str(error), **error.log_fields())
-                await self._let_go()
-                await _pause()
-            finally:
-                await self._let_go()
+        try:
+            if not await lease.confirm():
+                raise UnavailableError("the group does not answer: whether this shard is ours is not known")
+            await self.take()
+            while not lease.stop.is_set():
+                await self.route_poll()
+        finally:
+            await self.let_go()
 
-    async def _take(self) -> None:
+    async def take(self) -> None:
         """Fence, wait for the last stable offset, fold, and position; in this order, or two routers could deliver."""
         inboxes = [inbox(code) for code in (await self._directory.at_its_end()).recipients()]
         self._session = ShardSession(
@@ -201,7 +195,7 @@ class ShardRouter:
         if self._faults is not None:
             await self._faults(point)
 
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
         """Drop producer, reader and memory at once; the next start of the transactional id ends what is open."""
         self.is_ready = False
         feeds_reader, self._feeds = self._feeds, None
@@ -229,8 +223,3 @@ def _log_settled(log: structlog.stdlib.BoundLogger, one: Settled) -> None:
         withheld={reason: len(bureaus.split()) for reason, bureaus in entry.withheld.items()} or None,
         reason=entry.reason,
     )
-
-
-async def _pause() -> None:
-    """Wait a short, random time, so that routers which lost the same broker do not come back in step."""
-    await asyncio.sleep(random.uniform(0.1, 0.4))  # noqa: S311  # nothing secret about it
