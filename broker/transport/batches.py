@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Any
 
 import cramjam
 import google_crc32c
@@ -31,6 +32,8 @@ CRC_AT, CRC_FROM, PRODUCER_AT, COUNT_AT = 17, 21, 43, 57
 
 UNPACKED_BYTES_MAX = 64 << 20
 """What a batch may unpack to. Far above anything a broker takes (1 MB a record), far below what would hurt."""
+
+_SPACE_BYTES = 1 << 16
 
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _XERIAL = b"\x82SNAPPY\x00"
@@ -315,14 +318,27 @@ def _unpack(data: bytes, codec: int) -> bytes:
             case _Codec.SNAPPY:
                 return _unsnappy(data)
             case _Codec.LZ4 | _Codec.ZSTD:
-                space = bytearray(UNPACKED_BYTES_MAX)  # not touched, hence not there, until it is written to
-                module = cramjam.lz4 if codec == _Codec.LZ4 else cramjam.zstd
-                size = module.decompress_into(data, space)
-                return bytes(memoryview(space)[:size])
+                return _unpack_into(cramjam.lz4 if codec == _Codec.LZ4 else cramjam.zstd, data)
             case _:
                 raise _UnreadableError(f"unknown compression {codec}")
     except (cramjam.DecompressionError, zlib.error, struct.error, IndexError) as error:
         raise _UnreadableError(f"cannot be unpacked, or not within {UNPACKED_BYTES_MAX} bytes: {error}") from None
+
+
+def _unpack_into(module: Any, data: bytes) -> bytes:
+    """Unpack into a space that grows to the bound only if it must: making one of 64 MiB each time takes 100 ms."""
+    size = max(_SPACE_BYTES, 8 * len(data))
+    while True:
+        size = min(size, UNPACKED_BYTES_MAX)
+        space = bytearray(size)
+        try:
+            filled = module.decompress_into(data, space)
+        except cramjam.DecompressionError:
+            if size == UNPACKED_BYTES_MAX:
+                raise
+            size *= 8
+        else:
+            return bytes(memoryview(space)[:filled])
 
 
 def _gunzip(data: bytes) -> bytes:
