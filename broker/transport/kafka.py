@@ -155,26 +155,23 @@ async def warm(client: AIOKafkaClient, names: Names, tracked: set[str], wanted: 
     """
     tracked.update(names.on_cluster(topic) for topic in wanted)
     missing: list[str] = []
+    heard = False
     try:
         async with asyncio.timeout(within):
             while True:
-                answered = await client.set_topics(frozenset(tracked))
+                client.set_topics(frozenset(tracked))
+                heard = await client.force_metadata_update() or heard
                 missing = sorted(
                     names.bare(topic) for topic in tracked if not client.cluster.partitions_for_topic(topic)
                 )
-                if answered and not missing:
+                if heard and not missing:
                     return
-                await asyncio.sleep(0.05)
-                # Also when the set has not changed, which `set_topics` takes as known.
-                await client.force_metadata_update()
+                await asyncio.sleep(_NOT_YET_SECONDS)
     except TimeoutError:
         tracked.difference_update(names.on_cluster(topic) for topic in missing)
-        if missing and len(missing) < len(tracked) + len(missing):
-            words = f"topics are missing: {' '.join(missing)}; run noticewire topics apply"
-        elif missing:
-            words = f"no metadata of {' '.join(missing)}: missing (run noticewire topics apply), or no broker answers"
-        else:
-            words = "no broker answers"
+        words = (
+            f"topics are missing: {' '.join(missing)}; run noticewire topics apply" if heard else "no broker answers"
+        )
         raise UnavailableError(words) from None
 
 

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 
 from broker.errors import CorruptHistoryError, UnavailableError
 from broker.settings import KafkaSettings
+from broker.transport.fanout import BatchTemplate, Compression, CopiedBatch, Outgoing
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.reader import Marker, RawBatch, RawReader
 from tests.support.kafka import create_topics, plain_read, plain_write
@@ -170,6 +171,26 @@ async def test_a_position_that_is_not_there_is_an_incident(
         await before.poll()
     await before.close()
     assert await client.log_start(FEED) == 2
+
+
+async def test_a_header_name_that_is_not_utf8_stops_nothing(settings: KafkaSettings, client: RawClient) -> None:
+    """A record at which a plain consumer raises for ever is read with the name's bytes, and so is what follows it."""
+    await create_topics(settings, {FEED.topic: 2})
+    good = BatchTemplate.of(
+        [Outgoing(b"k", b"poison", (("NAME", b"1"),))], compression=Compression.NONE, transactional=False
+    )
+    poison = BatchTemplate(good.copy_for(0, 0, 0).replace(b"NAME", b"\xff\xfe\xfa\xfb"), 1)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, enable_idempotence=True)
+    await producer.start()
+    await (await producer.send_batch(CopiedBatch(poison), settings.prefix + FEED.topic, partition=0))
+    await producer.stop()
+    await plain_write(settings, FEED.topic, b"good")
+
+    batches = await read_all(RawReader(client, {FEED: 0}, committed=False, lane="x"), client, committed=False)
+
+    assert_gapless(batches, 2)
+    read = [(record.value, record.headers) for batch in batches for record in batch.records]
+    assert read == [(b"poison", ((b"\xff\xfe\xfa\xfb", b"1"),)), (b"good", ())]
 
 
 async def test_nothing_new_is_an_empty_poll(settings: KafkaSettings, client: RawClient) -> None:
