@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -156,16 +157,13 @@ def spawn(
     except BaseException:  # Ctrl-C: closing the lifeline ends what has been started
         os.close(lifeline)
         raise
-    match words:
-        case ["pid", pid]:
-            return Leashed(leash, lifeline, int(pid))
-        case ["pid", _, "errno", number]:
-            error: Exception = OSError(int(number), os.strerror(int(number)), str(argv[0]))
-        case _:
-            error = OSError(f"could not start {argv[0]}: the leash said {words!r}")
+    said = dict(zip(words[::2], map(int, words[1::2]), strict=True))  # leash and child speak in either order
+    if "pid" in said and "errno" not in said:
+        return Leashed(leash, lifeline, said["pid"])
+    number = said.get("errno", errno.ECHILD)
     os.close(lifeline)
     leash.wait()
-    raise error
+    raise OSError(number, os.strerror(number), str(argv[0]))
 
 
 # ------------------------------------------------------------------------------------------- what runs as the leash
@@ -180,7 +178,7 @@ def _exec(argv: list[str], leash_pid: int, status: int) -> NoReturn:
                 os._exit(1)
         os.execvp(argv[0], argv)  # noqa: S606 - no shell is the point
     except OSError as error:
-        os.write(status, f" errno {error.errno}".encode())
+        os.write(status, f"errno {error.errno} ".encode())
     finally:
         os._exit(127)
 
@@ -204,7 +202,7 @@ def _main(lifeline: int, status: int, parent: int, argv: list[str]) -> NoReturn:
     child = os.fork()
     if child == 0:
         _exec(argv, me, status)
-    os.write(status, f"pid {child}".encode())
+    os.write(status, f"pid {child} ".encode())
     os.close(status)
 
     signal.set_wakeup_fd(waker)
