@@ -6,6 +6,7 @@ first question starts it. So nothing depends on which worker ends first, and a r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
+import psutil
 from confluent_kafka.admin import AdminClient
 
 from broker.embedded import EmbeddedKafka
@@ -21,6 +23,8 @@ from broker.errors import NoticewireError
 
 EXISTING = "NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS"
 """Names a cluster to be used instead."""
+
+_FOLDER = "noticewire-tests-"
 
 _SECRET = b"noticewire tests"  # pickles go over a socket in a folder that only we may enter
 
@@ -44,7 +48,8 @@ class Owner:
     """In the process that owns it: starts it at the first question, stops it at the end."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="noticewire-tests-"))
+        _remove_what_killed_runs_left()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         self.address = str(self._folder / "ask")
         self._lock = threading.Lock()
         self._kafka: EmbeddedKafka | None = None
@@ -92,8 +97,15 @@ class Owner:
             threading.Thread(target=self._reply, args=(connection,), daemon=True).start()
 
     def _reply(self, connection: Connection) -> None:
-        with connection:
+        with connection, contextlib.suppress(OSError):  # after Ctrl-C the worker that asked is gone
             connection.send(self.ask())
+
+
+def _remove_what_killed_runs_left() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        pid = folder.name.removeprefix(_FOLDER).split("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def ask_owner(address: str) -> tuple[bool, str]:
