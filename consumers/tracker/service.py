@@ -1,0 +1,160 @@
+"""The tracker: follows every shard's ledger and receipts into the store.
+
+Both logs of a shard go their own pace, and the book is written so that this makes no difference. Everything that a poll
+returned is written with the position after it, as one; whoever is fenced wrote nothing and lets go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.model import naming
+from broker.model.naming import Shard
+from broker.store.positions import Holding, Place, take
+from broker.transport.kafka import RawClient, TopicPartition
+from broker.transport.membership import Lease, Membership, share
+from broker.transport.reader import RawBatch, RawReader
+from consumers.tracker.book import enter_entries, enter_receipts
+from consumers.tracker.judge import Verdict
+from consumers.tracker.keys import ReceiptKeys
+from consumers.tracker.reading import read_ledger, read_receipts
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from broker.schema.codec import Codec
+    from broker.transport.directory import DirectoryFollower
+
+logger = structlog.get_logger(__name__)
+
+Polled = list[tuple[TopicPartition, list[RawBatch]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Log:
+    """One of a shard's two logs, and what is done with what it holds."""
+
+    reader: RawReader
+    enter: Callable[[list[RawBatch]], Awaitable[None]]
+
+
+class TrackerService:
+    """Tracks the shards that the group gives it.
+
+    Args:
+        client: the connection to Kafka; started.
+        engine: the store, from `broker.store.engine.open_store`.
+        directory: whose keys count.
+        codec: reads ledger entries and receipts.
+        max_wait: how long a poll waits for something to come.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: RawClient,
+        engine: AsyncEngine,
+        directory: DirectoryFollower,
+        codec: Codec,
+        max_wait: timedelta = timedelta(milliseconds=500),
+    ) -> None:
+        self._client = client
+        self._engine = engine
+        self._directory = directory
+        self._codec = codec
+        self._max_wait = max_wait
+        self._keys: ReceiptKeys | None = None
+        self._keys_as_of = -1
+
+    async def run(self, membership: Membership, stopping: asyncio.Event) -> None:
+        """Track shards until told to stop; what was read is in the store, with its position, when this returns."""
+        await share(membership, self._work, stopping=stopping)
+
+    async def _work(self, shard: Shard, lease: Lease) -> None:
+        await self.follow(shard, lease.stop)
+
+    async def follow(self, shard: Shard, stop: asyncio.Event) -> None:
+        """Take a shard over and follow it until told to stop.
+
+        Raises:
+            FencedError: another tracker took the shard; nothing was written since.
+            UnavailableError: Kafka or the database is away; take the shard again.
+            CorruptHistoryError: the ledger contradicts itself; names the place.
+        """
+        ledger = Place(naming.ledger(shard.region), shard.partition)
+        acks = Place(naming.acks(shard.region), shard.partition)
+        holding = await take(self._engine, (ledger, acks))
+        logger.info(
+            "Shard taken", shard=str(shard), ledger=holding.next_offsets[ledger], acks=holding.next_offsets[acks]
+        )
+        # The ledger's transactions are the router's, and count once committed. Anybody may write to acks: there an
+        # open transaction of a stranger, were it waited for, would hold up everyone's receipts.
+        logs = (
+            _Log(self._reader(ledger, holding, committed=True), partial(self._enter_ledger, shard, holding)),
+            _Log(self._reader(acks, holding, committed=False), partial(self._enter_receipts, shard, holding)),
+        )
+        stopped = asyncio.create_task(stop.wait())
+        polls: dict[_Log, asyncio.Task[Polled]] = {}
+        try:
+            while not stop.is_set():
+                for log in logs:
+                    if log not in polls:
+                        polls[log] = asyncio.create_task(log.reader.poll())
+                await asyncio.wait([stopped, *polls.values()], return_when=asyncio.FIRST_COMPLETED)
+                for log in [log for log, poll in polls.items() if poll.done()]:
+                    for partition, batches in polls.pop(log).result():
+                        await log.enter(batches)
+                        log.reader.advance(partition, batches[-1].next_offset)
+        finally:
+            for task in (stopped, *polls.values()):
+                task.cancel()
+            await asyncio.gather(stopped, *polls.values(), return_exceptions=True)
+            for log in logs:
+                await log.reader.close()
+
+    def _reader(self, place: Place, holding: Holding, *, committed: bool) -> RawReader:
+        return RawReader(
+            self._client,
+            {TopicPartition(*place): holding.next_offsets[place]},
+            committed=committed,
+            lane=f"tracker-{place.topic}-{place.partition}",
+            max_wait=self._max_wait,
+        )
+
+    async def _enter_ledger(self, shard: Shard, holding: Holding, batches: list[RawBatch]) -> None:
+        ledger = Place(naming.ledger(shard.region), shard.partition)
+        for next_offset, entries in await asyncio.to_thread(lambda: [*read_ledger(batches, shard, self._codec)]):
+            async with holding.unit({ledger: next_offset}) as connection:
+                judged = await enter_entries(connection, shard, entries)
+            _log_not_counted(shard, judged)
+
+    async def _enter_receipts(self, shard: Shard, holding: Holding, batches: list[RawBatch]) -> None:
+        acks = Place(naming.acks(shard.region), shard.partition)
+        keys = await self._keys_now()  # after the poll, so that no key that signed these is missing
+        for next_offset, receipts in await asyncio.to_thread(
+            lambda: [*read_receipts(batches, shard, self._codec, keys)]
+        ):
+            async with holding.unit({acks: next_offset}) as connection:
+                judged = await enter_receipts(connection, shard, receipts)
+            _log_not_counted(shard, judged)
+
+    async def _keys_now(self) -> ReceiptKeys:
+        directory = await self._directory.at_its_end()
+        if self._keys is None or self._keys_as_of != directory.offset:
+            self._keys = ReceiptKeys(self._directory.log(), installation=directory.installation or "")
+            self._keys_as_of = directory.offset
+        return self._keys
+
+
+def _log_not_counted(shard: Shard, judged: Counter[str]) -> None:
+    reasons = {reason: n for reason, n in judged.items() if reason not in {Verdict.COUNTED, Verdict.PENDING}}
+    if reasons:
+        logger.warning("Receipts not counted", shard=str(shard), reasons=reasons)
