@@ -27,7 +27,7 @@ from broker.model.outcome import Outcome
 from broker.schema.codec import Codec
 from broker.transport.headers import message_headers, new_traceparent
 from broker.transport.link import linked
-from broker.transport.publisher import Published as Written
+from broker.transport.publisher import RecordPlace
 from broker.trust.keys import KeyRing
 from broker.trust.signing import RecordKind, Signer
 from producers.door import refuse_if_wrong
@@ -73,7 +73,7 @@ class Writes(Protocol):
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int | None = None,
-    ) -> Written:
+    ) -> RecordPlace:
         """Write one record to a topic, by its bare name."""
         ...
 
@@ -307,7 +307,7 @@ class Producer:
 
     async def _write(
         self, topic: str, message: Notice | Diffusion, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> Written:
+    ) -> RecordPlace:
         """Write, and try again for a bounded time: a second copy would be a repeat, which is delivered to nobody."""
         pause, until = _BACK_OFF_FIRST, asyncio.get_running_loop().time() + self._retry_for.total_seconds()
         while True:
