@@ -27,5 +27,6 @@ def main() -> None:
     """Run the command line; exit codes are 0 done, 1 failed, 2 misuse."""
     sys.exit(context.run(app))
 
+
 if __name__ == "__main__":
     main()

@@ -14,7 +14,6 @@ from pathlib import Path
 import structlog
 
 from broker.errors import CorruptHistoryError, UnavailableError
-from broker.model.ledger import LedgerEntry
 from broker.model.naming import REJECTED, Shard, inbox, ledger
 from broker.observe.faultpoints import Faults
 from broker.schema.codec import Codec
@@ -26,6 +25,7 @@ from broker.transport.reader import RawReader
 from broker.transport.session import ShardSession
 from broker.trust.signing import Signer
 from consumers.router.arrival import Arrival, ArrivedRecord, arrivals
+from consumers.router.folding import ledger_entries
 from consumers.router.letters import Scribe, Writes
 from consumers.router.memory import Memory, MemoryCache
 from consumers.router.settle import Settled, Settler
@@ -115,21 +115,9 @@ class ShardRouter:
                 f"{self._ledger.topic}/{self._ledger.partition}/{ledger_end}",
                 f"the log ends before {at}, which was read",
             )
-        reader = RawReader(self._client, {self._ledger: at}, committed=True, lane=f"fold-{self._shard}")
-        try:
-            while reader.positions[self._ledger] < ledger_end:
-                await self._pass("folding")
-                for tp, batches in await reader.poll():
-                    entries = [
-                        self._codec.decode(record.value or b"", LedgerEntry)
-                        for batch in batches
-                        for record in batch.records
-                    ]
-                    for entry in entries:
-                        self._memory.enter(entry)
-                    reader.advance(tp, batches[-1].next_offset)
-        finally:
-            await reader.close()
+        await self._pass("folding")
+        async for entry in ledger_entries(self._client, self._codec, self._ledger, start=at, end=ledger_end):
+            self._memory.enter(entry)
         await asyncio.to_thread(self._cache.save, self._memory, ledger_end)
 
     async def route_poll(self) -> int:
