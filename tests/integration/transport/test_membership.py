@@ -137,6 +137,27 @@ async def test_of_two_with_one_name_the_one_put_out_ends(settings: KafkaSettings
     await usurper.leave()
 
 
+async def test_one_that_was_put_out_does_not_join_again(settings: KafkaSettings) -> None:
+    """However long it takes to end, it leaves the other in peace: aiokafka by itself would put that one out in turn."""
+    first = Membership(kafka=settings, group="routers", instance="router-0")
+    usurper = Membership(kafka=settings, group="routers", instance="router-0")
+    await first.start()
+    await usurper.start()
+
+    async def noticed() -> bool:
+        return first.evicted
+
+    await eventually_async(noticed, seconds=10, what="the first knows that it is out")
+    for _ in range(8):  # 1.6 s: five heartbeats
+        await usurper.turn_over()
+
+    assert await usurper.confirm()
+    assert not await first.confirm()
+    assert usurper.turn == 1
+    await first.stop()
+    await usurper.stop()
+
+
 async def test_a_fenced_shard_waits_for_a_new_assignment(settings: KafkaSettings) -> None:
     """A fenced shard is started again only after the group, asked for it, has assigned anew; the others go on."""
     member = Member(settings, "router-0")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -105,6 +106,25 @@ async def test_a_record_over_the_limit_is_refused_before_anything_is_sent(
         await write(session, records(b"fits", b"x" * 1_100_000))
 
     assert await ends(client) == [0] * 5
+
+
+async def test_nothing_is_committed_when_one_send_fails(settings: KafkaSettings, sessions: list[ShardSession]) -> None:
+    """Where one target takes none of it, no target shows it, although aiokafka's own commit would commit the rest."""
+    session, _ = sessions
+    await create_topics(settings, {"inbox.small": 1}, {"max.message.bytes": "500"})
+    await session.take([*INBOXES, "inbox.small"])
+    values = records(random.Random(1).randbytes(2000))
+
+    async def write_to_all() -> None:
+        async with session.transaction() as transaction:
+            await transaction.write(dict.fromkeys([*TARGETS, TopicPartition("inbox.small", 0)], values))
+
+    with pytest.raises(UnavailableError, match="MessageSizeTooLarge"):
+        await write_to_all()
+
+    await session.drop()
+    await session.take(INBOXES)
+    assert await plain_read(settings, *INBOXES) == []
 
 
 async def test_a_newer_session_fences_the_older(
