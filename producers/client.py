@@ -238,8 +238,8 @@ class Producer:
         )
         logger.info(
             "Message published",
-            message=str(message.message_id),
-            notice=message.number,
+            message_id=str(message.message_id),
+            number=message.number,
             bureau=message.issuer,
             origin=published.origin,
         )
@@ -322,7 +322,7 @@ class Producer:
             except UnavailableError as error:
                 if asyncio.get_running_loop().time() + pause.total_seconds() > until:
                     raise
-                logger.warning("Publishing again", notice=message.number, **error.log_fields())
+                logger.warning("Publishing again", number=message.number, **error.log_fields())
                 await asyncio.sleep(pause.total_seconds())
                 pause = min(pause * 2, _BACK_OFF_MAX)
 

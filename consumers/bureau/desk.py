@@ -113,7 +113,7 @@ class Desk:
             self._park(record, RejectedRecordError(RejectReason.ID_REUSED, detail))
             return None
         if twin is not None or (known is not None and known.finished):
-            self._log.debug("Delivery passed over: finished before", notice=delivery.number, offset=record.offset)
+            self._log.debug("Delivery passed over: finished before", number=delivery.number, offset=record.offset)
             return None
         self._open[record.offset] = _Open(delivery, None if known is None else known.stage)
         if delivery.kind is not DeliveryKind.OUTCOME and (known is None or known.stage is None):

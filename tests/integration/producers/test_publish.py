@@ -18,7 +18,7 @@ from broker.cli.context import Endpoints, KafkaEndpoint
 from broker.clock import SystemClock
 from broker.errors import InvalidFieldError, InvalidMessageError, RefusedError, UnavailableError
 from broker.model.diffusion import Diffusion
-from broker.model.naming import FEED_KINDS, Region, feed
+from broker.model.naming import FEED_KINDS, Region, feed, shard_of
 from broker.model.notice import Notice
 from broker.model.outcome import Verdict
 from broker.transport.kafka import TopicPartition
@@ -209,7 +209,9 @@ async def test_the_outcome_comes_from_the_issuers_inbox(world: World) -> None:
     """The router's word reaches the producer: routed, a repeat of the same object, and a rejection with its reason."""
     watch = OutcomeWatch(client=world.link.client, follower=world.link.follower, codec=world.link.codec)
     request = a_red_notice(number="zw-n-2026-000001", event="requested", circulation=regions("europe"))
-    early = a_red_notice(number="zw-n-2026-000001", event="suspended")
+    same_shard = (f"zw-n-2026-{serial:06d}" for serial in range(2, 99))
+    number = next(number for number in same_shard if shard_of(number, Region.AFRICA) == request.shard)
+    early = a_red_notice(number=number, event="suspended")
     async with a_producer(world, outcomes=watch) as producer:
         first = await producer.publish(request)
         second = await producer.publish(request)
@@ -224,7 +226,7 @@ async def test_the_outcome_comes_from_the_issuers_inbox(world: World) -> None:
     assert records[0] == records[1]
     assert second.offset == first.offset + 1
     assert (outcome.verdict, outcome.given, outcome.origin) == (Verdict.ROUTED, 1, first.origin)
-    assert (rejected.verdict, rejected.reason) == (Verdict.REJECTED, "lifecycle")
+    assert (rejected.verdict, rejected.reason) == (Verdict.REJECTED, "no_beginning")
 
 
 async def test_publishing_goes_on_after_kafka_was_away(world: World) -> None:
