@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -26,7 +27,7 @@ from confluent_kafka.admin import (
 from broker.errors import UnavailableError
 from broker.model.naming import Names
 from broker.settings import KafkaSettings
-from broker.topics.plan import Difference, Drift, TopicFound, TopicSpec, drift, is_ours
+from broker.topics.plan import MENDED, Difference, Drift, TopicFound, TopicSpec, drift, is_ours
 
 T = TypeVar("T")
 
@@ -65,31 +66,43 @@ class TopicAdmin:
     ) -> list[Drift]:
         """Make missing topics and set settings right; applied twice, the second time changes nothing.
 
-        Once this returns, every planned topic has a leader for each partition.
+        Once this returns, every planned topic has a leader for each partition, and brokers answer with its settings.
 
         Args:
             specs: what should be.
             delete_unplanned: also delete topics of this installation that are not planned, with all that they hold.
-            within: how long leaders may take.
+            within: how long the cluster may take to show it.
 
         Returns:
             What was mended.
 
         Raises:
-            UnavailableError: no broker answers, or topics have no leader in time.
+            UnavailableError: no broker answers, or it does not show in time.
         """
-        differences = await self.drift(specs)
+        to_mend = MENDED | ({Difference.UNPLANNED} if delete_unplanned else set())
         by_name = {spec.name: spec for spec in specs}
-        missing = [by_name[one.topic] for one in differences if one.difference is Difference.MISSING]
-        altered = [one for one in differences if one.difference is Difference.SETTING]
-        unplanned = [one for one in differences if one.difference is Difference.UNPLANNED and delete_unplanned]
-        await self._in_thread(lambda: self._create(missing))
-        await self._in_thread(lambda: self._alter(altered))
-        await self._in_thread(lambda: self._delete([one.topic for one in unplanned]))
-        await self._in_thread(lambda: self._await_leaders(specs, within))
-        mended = [one for one in differences if one.difference is Difference.MISSING or one in altered + unplanned]
+        mended: dict[Drift, None] = {}
+        deadline = time.monotonic() + within.total_seconds()
+        # Round after round, because brokers learn of a change some time after the controller has answered for it, and
+        # because somebody else may apply a plan at this moment. Each step may be repeated.
+        while True:
+            left = [one for one in await self.drift(specs) if one.difference in to_mend]
+            leaderless = [] if left else await self._in_thread(lambda: self._leaderless(specs))
+            if not left and not leaderless:
+                break
+            if time.monotonic() > deadline:
+                seen = str(left[0]) if left else f"{leaderless[0]} has no leader"
+                raise UnavailableError(f"topics are not as planned, {within} after that was asked for: {seen}")
+            mended |= dict.fromkeys(left)
+            await self._in_thread(partial(self._mend, left, by_name))
+            await asyncio.sleep(0.1)
         logger.info("Topics applied", planned=len(specs), mended=len(mended))
-        return mended
+        return list(mended)
+
+    def _mend(self, differences: Sequence[Drift], specs: Mapping[str, TopicSpec]) -> None:
+        self._create([specs[one.topic] for one in differences if one.difference is Difference.MISSING])
+        self._alter([one for one in differences if one.difference is Difference.SETTING])
+        self._delete([one.topic for one in differences if one.difference is Difference.UNPLANNED])
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -140,7 +153,6 @@ class TopicAdmin:
                     ],
                     request_timeout=_REQUEST_SECONDS,
                 ).values(),
-                # Somebody else applies the same plan at this moment: the topic is what we wanted.
                 but="TOPIC_ALREADY_EXISTS",
             )
 
@@ -160,30 +172,25 @@ class TopicAdmin:
     def _delete(self, topics: Sequence[str]) -> None:
         if topics:
             names = [self._names.on_cluster(topic) for topic in topics]
-            _settle(self._admin.delete_topics(names, operation_timeout=_REQUEST_SECONDS).values())
+            _settle(
+                self._admin.delete_topics(names, operation_timeout=_REQUEST_SECONDS).values(),
+                but="UNKNOWN_TOPIC_OR_PART",
+            )
 
-    def _await_leaders(self, specs: Iterable[TopicSpec], within: timedelta) -> None:
-        """Wait until metadata names a leader of every partition: creation is answered some milliseconds earlier."""
-        deadline = time.monotonic() + within.total_seconds()
-        wanted = [self._names.on_cluster(spec.name) for spec in specs]
-        while True:
-            topics = self._admin.list_topics(timeout=_REQUEST_SECONDS).topics
-            without = [
-                name
-                for name in wanted
-                if name not in topics
-                or not topics[name].partitions
-                or any(partition.leader < 0 for partition in topics[name].partitions.values())
-            ]
-            if not without:
-                return
-            if time.monotonic() > deadline:
-                raise UnavailableError(f"{len(without)} topics have no leader, the first is {without[0]}")
-            time.sleep(0.05)
+    def _leaderless(self, specs: Iterable[TopicSpec]) -> list[str]:
+        topics = self._admin.list_topics(timeout=_REQUEST_SECONDS).topics
+        names = [(spec.name, self._names.on_cluster(spec.name)) for spec in specs]
+        return [
+            name
+            for name, on_cluster in names
+            if on_cluster not in topics
+            or not topics[on_cluster].partitions
+            or any(partition.leader < 0 for partition in topics[on_cluster].partitions.values())
+        ]
 
 
 def _settle(futures: Iterable[Future[object]], *, but: str = "") -> None:
-    """Wait for every answer, then raise the first error there was."""
+    """Wait for every answer, then raise the first error there was, `but` for the one that says it is done already."""
     errors = [error for future in futures if (error := future.exception()) is not None]
     for error in errors:
         if not (isinstance(error, KafkaException) and error.args[0].name() == but):
