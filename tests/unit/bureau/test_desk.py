@@ -118,6 +118,25 @@ def test_a_crash_after_received_was_sealed_does_not_acknowledge_twice(office: Of
     assert office.stages(restarted.seal()) == [("zw-n-2026-000001", "accepted")]
 
 
+def test_a_stage_given_before_a_crash_is_not_given_again(office: Office, world: InboxWorld) -> None:
+    """The handler says the same once more after a redelivery: nothing is sent, and a step back is refused."""
+    record = world.record(a_notice())
+    desk = office.desk()
+    (delivery,) = office.take(desk, record)
+    desk.acknowledge(delivery, Stage.ACTIONED)
+    desk.settle(desk.seal())
+
+    restarted = office.desk()
+    (delivery,) = office.take(restarted, record)
+    restarted.acknowledge(delivery, Stage.ACTIONED)
+    with pytest.raises(InvalidFieldError, match="accepted does not follow actioned"):
+        restarted.acknowledge(delivery, Stage.ACCEPTED)
+    restarted.finish(delivery)
+
+    assert restarted.seal() == []
+    assert restarted.state.position == 1
+
+
 def test_a_crash_between_sealing_and_sending_sends_the_same_bytes(office: Office, world: InboxWorld) -> None:
     """What was finished is not handed out again, and the receipts that were owed are the same record, byte for byte."""
     record = world.record(a_notice())
