@@ -85,6 +85,7 @@ class Account:
 
     def _take_entry(self, row: Row) -> None:
         at = place_of(row)
+        # A ledger entry is never stored with another row, so its value is here or it has none.
         try:
             entry = self.codec.decode(row["value"] or b"", LedgerEntry)
         except NoticewireError as error:

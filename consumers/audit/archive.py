@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from broker.clock import to_epoch_ms
 from broker.errors import CorruptHistoryError, UnavailableError
+from broker.model.naming import FEED_KINDS
 from consumers.audit import checkpoint, segment
 from consumers.audit.checkpoint import NoteSigner, TreeHead
 from consumers.audit.files import Paths, append_bytes, replace_file, size_of, sync_folder
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 SHARED_VALUE_BYTES_MIN = 64
 """Shorter values are kept in every row: the reference would be as long."""
+
+
+_SHARING = frozenset({*FEED_KINDS, "inbox"})
+"""Where the same value is expected again. Everything else is told from its own row alone, ledger entries above all."""
 
 
 class Step(StrEnum):
@@ -64,6 +69,20 @@ class Limits:
     segment_age: timedelta = timedelta(days=1)
     remembered_values: int = 100_000
     """About 20 MB. A value that comes again after so many others, or after a restart, is stored once more."""
+
+
+def position_after(batch: RawBatch) -> Position:
+    """Return the position once a batch is archived, with what the batch is known by again."""
+    return Position(
+        batch.next_offset,
+        LastBatch(
+            base_offset=batch.base_offset,
+            crc=batch.crc,
+            producer_id=batch.producer_id,
+            producer_epoch=batch.producer_epoch,
+            base_sequence=batch.base_sequence,
+        ),
+    )
 
 
 class Archive:
@@ -170,23 +189,15 @@ class Archive:
             self._tree.append(entry)
             self._rows.append(row)
             self._entries.append(entry)
-        self._positions[topic, partition] = Position(
-            batch.next_offset,
-            LastBatch(
-                base_offset=batch.base_offset,
-                crc=batch.crc,
-                producer_id=batch.producer_id,
-                producer_epoch=batch.producer_epoch,
-                base_sequence=batch.base_sequence,
-            ),
-        )
+        self._positions[topic, partition] = position_after(batch)
 
     def _share(self, row: Row, leaf: int) -> int:
         """Refer to a value that is stored already; return how many bytes the row holds itself."""
         value, digest = row["value"], row["value_sha256"]
         if value is None or digest is None:
             return 0
-        if row["kind"] != RowKind.RECORD or len(value) < SHARED_VALUE_BYTES_MIN:
+        shares = row["kind"] == RowKind.RECORD and row["topic"].partition(".")[0] in _SHARING
+        if not shares or len(value) < SHARED_VALUE_BYTES_MIN:
             return len(value)
         stored = self._stored.get(digest)
         if stored is not None:

@@ -80,7 +80,8 @@ class Verification:
         self._tree = CompactRange()
         self._roots: dict[int, bytes] = {}
         self._places: dict[int, str] = {}
-        self._ends: dict[tuple[str, int], int] = {}
+        self.ends: dict[tuple[str, int], int] = {}
+        """How far each partition is archived, by its leaves."""
         self._values: dict[int, bytes] = {}
         """Digest of each value that a row holds itself, by leaf: what later rows may refer to."""
         self._broken_offsets: list[Finding] = []
@@ -109,13 +110,13 @@ class Verification:
             report.add(paths.state, f"counts {state.size} leaves, its segments {expected}")
         report.add_many(self._broken_offsets, "offsets that do not follow each other")
         report.add_many(self._broken_values, "values that are not where a row says")
-        report.counts.partitions = len(self._ends)
+        report.counts.partitions = len(self.ends)
         self._check_tree(heads, state)
         self._check_positions(state)
         settled = self._settled_ms
         if settled is None:
             settled = state.caught_up_at_ms - SETTLE // timedelta(milliseconds=1)
-        self._account.settle(report, ends=self._ends, settled_ms=settled)
+        self._account.settle(report, ends=self.ends, settled_ms=settled)
         return report
 
     # -------------------------------------------------------------------------------------------------- checkpoints
@@ -249,18 +250,18 @@ class Verification:
         place = leaf.place
         if number in wanted or number + 1 in wanted or number == 0:
             self._places[number] = str(place)
-        expected = self._ends.get(place[:2], 0)
+        expected = self.ends.get(place[:2], 0)
         if place.offset != expected or leaf.next_offset <= place.offset:
             came = f"comes where offset {expected} is due" if place.offset != expected else "covers no offset"
             self._broken_offsets.append(Finding(str(place), came))
-        self._ends[place[:2]] = max(expected, leaf.next_offset)
+        self.ends[place[:2]] = max(expected, leaf.next_offset)
         if self._index is not None:
             self._index.hashes[place[:2]][place.offset] = top
 
     def _check_positions(self, state: TreeState) -> None:
-        for place in sorted({*self._ends, *state.positions}):
+        for place in sorted({*self.ends, *state.positions}):
             position = state.positions.get(place)
-            said, found = position.next_offset if position else 0, self._ends.get(place, 0)
+            said, found = position.next_offset if position else 0, self.ends.get(place, 0)
             if said != found:
                 where = f"{place[0]}/{place[1]}/{min(said, found)}"
                 self.report.add(where, f"the tree state says archived up to {said}, the leaves up to {found}")
