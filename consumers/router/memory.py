@@ -186,10 +186,14 @@ class MemoryCache:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._path, check_same_thread=False)
-        with contextlib.closing(database.cursor()) as cursor:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=NORMAL")
-            cursor.executescript(self._SCHEMA)
+        try:
+            with contextlib.closing(database.cursor()) as cursor:
+                cursor.execute("PRAGMA journal_mode=WAL")
+                cursor.execute("PRAGMA synchronous=NORMAL")
+                cursor.executescript(self._SCHEMA)
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
         return database
 
     def _read(self, database: sqlite3.Connection) -> tuple[Memory, int]:
