@@ -130,7 +130,7 @@ class MemoryCache:
             try:
                 self._database = self._open()
                 memory, self._ledger_offset = self._read(self._database)
-            except sqlite3.DatabaseError:
+            except (sqlite3.DatabaseError, ValueError):  # garbage; or a phase of a later version
                 self.forget()
                 self._database = self._open()
                 memory, self._ledger_offset = self._read(self._database)
