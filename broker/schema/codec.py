@@ -60,8 +60,8 @@ SUBJECTS: dict[str, type[Model]] = {
 }
 """Which model is written by which subject's schema."""
 
-VALUE_BYTES_MAX = 1_000_000
-"""The largest message: with its headers it fits into Kafka's customary record of 1 MiB."""
+VALUE_BYTES_MAX = 990_000
+"""The largest message: with 10 kB of headers it fits into the record that a feed takes unless the settings say less."""
 
 READ_BYTES_MAX = 2 * 1024 * 1024
 """The largest value that is decoded at all: far above what the topics let in, and small enough to bound the memory
