@@ -56,12 +56,14 @@ class BureauState:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
+            # Making an empty file needs no sync: until something is sealed, there is nothing to lose.
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             # WAL with NORMAL never corrupts; a power cut may take the last transactions, and then their messages are
             # handled again, which "at least once" allows. A sync for each poll would cost 226 of them in one process.
-            database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA secure_delete = ON")  # an end removes the data, not only the way to it
-            database.executescript(SCHEMA)
             database.execute("INSERT INTO client VALUES (1, ?, ?, 0, 0) ON CONFLICT DO NOTHING", (bureau, installation))
             owner, its_installation, epoch = database.execute(
                 "UPDATE client SET epoch = epoch + 1 RETURNING bureau, installation, epoch"
