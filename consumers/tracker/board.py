@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -176,25 +177,40 @@ async def read_verdicts(engine: AsyncEngine) -> dict[str, int]:
 
 
 def board_table(rows: Sequence[BoardRow], *, title: str | None = "Acknowledgement board") -> Table:
-    """Return the board for a terminal, with the total under it if there are several rows; made anew for each frame."""
-    table = Table(title=title, title_justify="left", show_footer=len(rows) > 1)
+    """Return the board for a terminal, with the total under it if there are several rows; made anew for each frame.
+
+    In 80 columns the headings are whole, and only the longest region's name is shortened.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        show_footer=len(rows) > 1,
+        box=box.SIMPLE,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+    )
     summed = total(rows)
-    table.add_column("region", footer="total", no_wrap=True)
-    for name in ("messages", "due", "received", "accepted", "actioned", "declined", "purged", "outstanding"):
-        table.add_column(name, justify="right", footer=f"{getattr(summed, name):,}")
+    table.add_column("region", footer="total", no_wrap=True, overflow="ellipsis", min_width=_REGION_WIDTH_MIN)
+    for heading, name in _HEADINGS.items():
+        footer = f"{getattr(summed, name):,}"
+        table.add_column(
+            heading, justify="right", footer=footer, min_width=max(len(heading), len(footer)), no_wrap=True
+        )
     for row in rows:
+        *counts, outstanding = (getattr(row, name) for name in _HEADINGS.values())
         table.add_row(
             row.region,
-            f"{row.messages:,}",
-            f"{row.due:,}",
-            f"{row.received:,}",
-            f"{row.accepted:,}",
-            f"{row.actioned:,}",
-            f"{row.declined:,}",
-            f"{row.purged:,}",
-            f"[bold red]{row.outstanding:,}[/]" if row.outstanding else "[green]0[/]",
+            *(f"{count:,}" for count in counts),
+            f"[bold red]{outstanding:,}[/]" if outstanding else "[green]0[/]",
         )
     return table
+
+
+_HEADINGS = {"msgs": "messages"} | {
+    name: name for name in ("due", "received", "accepted", "actioned", "declined", "purged", "outstanding")
+}
+_REGION_WIDTH_MIN = len(Region.ASIA_PACIFIC)
 
 
 def deliveries_table(rows: Sequence[DeliveryRow], *, title: str | None = None) -> Table:
