@@ -122,4 +122,4 @@ class CorruptHistoryError(NoticewireError):
         self.problem = problem
 
     def log_fields(self) -> dict[str, str]:
-        return {"code": self.code, "place": self.place}
+        return {"code": self.code, "place": self.place, "problem": self.problem}

@@ -70,7 +70,7 @@ def arrivals(tp: TopicPartition, batches: Iterable[RawBatch], position: int) -> 
             yield BrokenBatch(origin, batch.next_offset, batch_at, batch.raw, batch.error)
         else:
             at = max(batch.base_offset, position)
-            for record in batch.records:
+            for record in () if batch.is_control else batch.records:
                 if record.offset < at:
                     continue
                 if record.offset > at:

@@ -31,12 +31,11 @@ async def ledger_entries(
     try:
         while reader.positions[ledger] < end:
             for _, batches in await reader.poll():
-                for batch in batches:
-                    for record in batch.records:
-                        try:
-                            yield codec.decode(record.value or b"", LedgerEntry)
-                        except RejectedRecordError as error:
-                            raise CorruptHistoryError(f"{ledger}/{record.offset}", error.detail) from error
+                for record in (record for batch in batches if not batch.is_control for record in batch.records):
+                    try:
+                        yield codec.decode(record.value or b"", LedgerEntry)
+                    except RejectedRecordError as error:
+                        raise CorruptHistoryError(f"{ledger}/{record.offset}", error.detail) from error
                 reader.advance(ledger, batches[-1].next_offset)
     finally:
         await reader.close()

@@ -1,0 +1,429 @@
+"""Routers, tracker and archive are killed and stopped while 2,000 messages pass; nothing is lost, doubled or hidden."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Table, select
+
+from broker.embedded.leash import Leashed
+from broker.model.message import Message
+from broker.model.naming import SHARDS, Region, acks, feeds, inbox, ledger
+from broker.store.engine import open_store, sqlite_url
+from broker.store.positions import Place
+from broker.store.tables import deliveries, messages, passed, receipts
+from broker.transport.kafka import TopicPartition
+from broker.transport.reader import RawReader
+from consumers.audit.segment import leaf_of
+from consumers.audit.service import AuditService
+from consumers.audit.verify import rows
+from consumers.bureau.host import BureauHost
+from consumers.tracker.board import everyone_acknowledged
+from tests.support.builders import a_purple_notice, a_warning_diffusion, bureaus
+from tests.support.eventually import eventually_async
+from tests.support.processes import ServiceProcess, write_endpoints
+from tests.support.shared_kafka import SharedKafka
+from tests.support.strangers import GARBAGE, Stranger, open_transaction
+from tests.support.world import EIGHT, World, a_world
+
+MESSAGES = 2_000
+ROUNDS = 10
+TWICE = 0.05
+SESSION_SECONDS = 3
+HANG_SECONDS = SESSION_SECONDS + 2
+
+POINTS = (
+    "after_produce:2:SIGKILL",
+    "taking:1:SIGKILL",
+    "after_commit:2:SIGKILL",
+    "folding:1:SIGKILL",
+    "before_cache:1:SIGKILL",
+    "after_produce:1:SIGKILL",
+    "before_produce:2:SIGKILL",
+    "folding:3:SIGKILL",
+    "after_produce:3:SIGKILL",
+    "taking:2:SIGKILL",
+)
+"""Where a router kills itself, one a round; a random kill goes before each."""
+
+EVERYBODY = {*EIGHT}
+OWNERS = ("zw", "ke", "ng", "fr", "de", "br", "jp")
+
+
+@dataclass
+class Sent:
+    """What was published, and who is to have it: written down when it is made, not asked of the program."""
+
+    expected: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Bureau to message ids, in no order across notices."""
+    order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Notice number to message ids, in the order of publication."""
+
+    def note(self, message: Message, *, to: set[str]) -> None:
+        """Note a message, and to whom it goes (design section 2)."""
+        self.order[message.number].append(str(message.message_id))
+        for bureau in to:
+            self.expected[bureau].append(str(message.message_id))
+
+
+def story(owner: str, serial: int) -> list[tuple[Message, set[str]]]:
+    """Return ten messages of a notice and of a diffusion of one owner, and who is given each.
+
+    A request goes to the Secretariat, what it publishes to every member (the owner's copy included, the issuer
+    excepted); a diffusion to whom it names, and what its owner signs comes back as an outcome only.
+    """
+    notice, diffusion = f"{owner}-n-2026-{serial:06d}", f"{owner}-d-2026-{serial:06d}"
+    named = {"ke", "fr", "jp"}
+    to_named = named - {owner}
+    steps: list[tuple[Message, set[str]]] = [
+        (a_purple_notice(owner=owner, number=notice, event="requested"), {"ipsg"}),
+        (a_warning_diffusion(owner=owner, number=diffusion, circulation=bureaus(*named)), to_named),
+        (a_purple_notice(owner=owner, number=notice, event="published"), EVERYBODY),
+    ]
+    for revision in (2, 3, 4):
+        revised = a_purple_notice(owner=owner, number=notice, event="revised", revision=revision)
+        again = a_warning_diffusion(
+            owner=owner, number=diffusion, event="revised", revision=revision, circulation=bureaus(*named)
+        )
+        steps += [(revised, EVERYBODY), (again, to_named)]
+    end = a_purple_notice(owner=owner, number=notice, event="cancelled", revision=4)
+    # `ipsg` signs the end and hears its outcome; everybody else who ever held the notice is given it.
+    return [*steps, (end, EVERYBODY)]
+
+
+class Traffic:
+    """Publishes stories, some messages twice, garbage and transactions among them, as fast as it is allowed."""
+
+    def __init__(self, world: World, stranger: Stranger, chance: random.Random) -> None:
+        self.sent = Sent()
+        self.published = 0
+        self._allowed = 0
+        self._go_on = asyncio.Event()
+        self._world = world
+        self._stranger = stranger
+        self._chance = chance
+
+    def allow(self, more: int) -> None:
+        """Let so many more messages pass, so that there is traffic in each round."""
+        self._allowed += more
+        self._go_on.set()
+
+    async def run(self) -> None:
+        """Publish all of it, up to what is allowed at each moment."""
+        again: list[Message] = []
+        serial = 0
+        while self.published < MESSAGES:
+            serial += 1
+            stories = [story(owner, serial) for owner in OWNERS]
+            for step in zip(*stories, strict=True):  # seven notices at a time, step by step
+                for message, to in step:
+                    if self.published == MESSAGES:
+                        break
+                    await self._go_on.wait()
+                    await self._world.publish(message)
+                    self.sent.note(message, to=to)
+                    self.published += 1
+                    if self.published == self._allowed:
+                        self._go_on.clear()
+                    if self._chance.random() < TWICE:
+                        again.append(message)
+                    if again and self._chance.random() < TWICE:
+                        await self._world.publish(again.pop(0))
+                    await self._disturb()
+        await self._world.publish(*again)
+
+    async def _disturb(self) -> None:
+        """Every so often, write what nobody can route, and a transaction that is committed or aborted."""
+        region, partition = self._chance.choice(list(Region)), self._chance.randrange(2)
+        feed = self._chance.choice(feeds(region))
+        if self.published % 40 == 0:
+            _, value = GARBAGE[self.published // 40 % len(GARBAGE)]
+            await self._stranger.litter(feed, partition, value)
+        if self.published % 200 == 0:
+            await self._stranger.litter_header(feed, partition)
+            ended = await open_transaction(self._world.kafka, feed, partition, name=f"stranger-{self.published}")
+            await (ended.commit_transaction() if self.published % 400 else ended.abort_transaction())
+            await ended.stop()
+
+
+@dataclass
+class Chaos:
+    """Kills and stops services while the traffic goes on."""
+
+    world: World
+    traffic: Traffic
+    routers: list[ServiceProcess]
+    tracker: ServiceProcess
+    audit: ServiceProcess
+    chance: random.Random
+    kills: Counter[str] = field(default_factory=Counter)
+
+    async def run(self) -> None:
+        """Ten rounds: a kill at random, one at a named point; in between stops, and kills of tracker and archive."""
+        for number in range(ROUNDS):
+            self.traffic.allow(MESSAGES // ROUNDS)
+            victim = self.routers[number % 2]
+            await self._kill(victim)
+            if number in {4, 7}:
+                for cache in (self.world.data / "router").glob("*.db*"):
+                    cache.unlink()  # also from under the other router
+            fault = POINTS[number]
+            victim.start(fault=fault)
+            await asyncio.to_thread(victim.await_own_death, seconds=60, what=f"killed itself at {fault}")
+            self.kills["named"] += 1
+            victim.start()
+            if number in {2, 6}:
+                await self._stop(self.routers[(number + 1) % 2])
+            if number % 2:
+                await self._kill(self.tracker)
+                self.tracker.start()
+                await self._kill(self.audit)
+                self.audit.start()
+
+    async def _kill(self, victim: ServiceProcess) -> None:
+        await asyncio.sleep(self.chance.uniform(0.5, 1.5))  # at a random moment: this is no wait for a state
+        await asyncio.to_thread(victim.kill)
+        self.kills[victim.name] += 1
+
+    async def _stop(self, victim: ServiceProcess) -> None:
+        """Let a router hang longer than its session: its shards go to the other, then it wakes up and is fenced."""
+        process: Leashed = victim.running()
+        os.kill(process.pid, signal.SIGSTOP)
+        await asyncio.sleep(HANG_SECONDS)
+        os.kill(process.pid, signal.SIGCONT)
+        self.kills["hung"] += 1
+        # Put out of the group, it ends by itself, for a replacement to begin anew; or it was back in time.
+        await asyncio.sleep(1)
+        if process.poll() is not None:
+            victim.start()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_nothing_is_lost_doubled_or_hidden(kafka: SharedKafka, prefix: str, tmp_path: Path) -> None:
+    """Whatever is killed and whenever: each message once in each inbox, each offset in one entry, equal stores."""
+    chance = random.Random(7)
+    async with a_world(kafka.bootstrap_servers, prefix, tmp_path) as world:
+        write_endpoints(world)
+        stranger = await Stranger.arrive(world.kafka)
+        hanging = await open_transaction(world.kafka, "notices.africa", 0, name="hanging")
+        traffic = Traffic(world, stranger, chance)
+        async with _services(world, traffic, chance) as chaos, _bureaus(world) as hosting:
+            publishing = asyncio.create_task(traffic.run())
+            await chaos.run()
+            await publishing
+            await _entered(world, chaos)
+            assert not hosting.done(), hosting.result()
+            await _all_acknowledged(world, world.data / "tracker.db")
+        assert chaos.kills["named"] + sum(chaos.kills[router.name] for router in chaos.routers) >= 20, chaos.kills
+        assert chaos.kills["hung"] == 2
+        assert (chaos.kills["tracker"], chaos.kills["audit"]) == (5, 5)
+        await hanging.abort_transaction()
+        await hanging.stop()
+        await stranger.leave()
+
+        await _check_inboxes(world, traffic.sent)
+        await _check_ledger(world)
+        assert await _aborted_batches(world) >= 3
+        await _check_tracker(world)
+        await _check_archive(world)
+
+
+@contextlib.asynccontextmanager
+async def _services(world: World, traffic: Traffic, chance: random.Random) -> AsyncIterator[Chaos]:
+    settings = {
+        "NOTICEWIRE_KAFKA__SESSION_TIMEOUT": f"PT{SESSION_SECONDS}S",
+        "NOTICEWIRE_KAFKA__HEARTBEAT_INTERVAL": "PT0.5S",
+    }
+    routers = [ServiceProcess("router", world.data, f"router-{number}", settings) for number in range(2)]
+    tracker = ServiceProcess("tracker", world.data, "tracker", settings)
+    audit = ServiceProcess("audit", world.data, "audit", settings)
+    chaos = Chaos(world, traffic, routers, tracker, audit, chance)
+    everything = [*routers, tracker, audit]
+    for process in everything:
+        process.start()
+    try:
+        yield chaos
+    finally:
+        for process in everything:
+            await asyncio.to_thread(process.stop)
+
+
+@contextlib.asynccontextmanager
+async def _bureaus(world: World) -> AsyncIterator[asyncio.Task[None]]:
+    stop = asyncio.Event()
+    root_public = world.keys.signer("ipsg").public
+    async with BureauHost.connect(data=world.data, kafka=world.kafka, root_public=root_public) as host:
+        hosting = asyncio.create_task(host.run(stop))
+        try:
+            yield hosting
+        finally:
+            stop.set()
+            await hosting
+
+
+def _alive(chaos: Chaos) -> None:
+    for router in chaos.routers:  # one that was put out of the group ends, as a supervisor expects
+        if router.process is not None and router.process.poll() is not None:
+            router.start()
+    for process in (chaos.tracker, chaos.audit):
+        process.running()
+
+
+async def _entered(world: World, chaos: Chaos) -> None:
+    """Wait until the ledger covers every feed to its end."""
+
+    async def probe() -> bool:
+        _alive(chaos)
+        covered = await _covered(world)
+        ends = await _feed_ends(world)
+        return all(covered.get(feed, 0) == end for feed, end in ends.items())
+
+    await eventually_async(probe, seconds=90, what="every feed offset is entered")
+
+
+async def _feed_ends(world: World) -> dict[TopicPartition, int]:
+    places = [TopicPartition(feed, shard.partition) for shard in SHARDS for feed in feeds(shard.region)]
+    return await world.link.client.end_offsets(places)
+
+
+async def _covered(world: World) -> dict[TopicPartition, int]:
+    covered: dict[TopicPartition, int] = {}
+    for entry in await world.read_ledger(SHARDS):
+        covered[TopicPartition(entry.value["topic"], entry.value["partition"])] = entry.value["next_offset"]
+    return covered
+
+
+async def _all_acknowledged(world: World, store: Path) -> None:
+    """Wait until a tracker has read ledger and receipts to their ends, and misses nobody's receipt."""
+    topics = [topic(shard.region) for topic in (ledger, acks) for shard in SHARDS]
+    places = sorted({TopicPartition(topic, partition) for topic in topics for partition in (0, 1)})
+    engine = await open_store(sqlite_url(store))
+
+    async def probe() -> bool:
+        # The bureaus may still be acknowledging: where the receipts end is asked anew each time.
+        ends = {Place(*place): end for place, end in (await world.link.client.end_offsets(places)).items()}
+        return await everyone_acknowledged(engine, ends)
+
+    try:
+        await eventually_async(probe, seconds=90, what=f"{store.name} holds a receipt for every delivery")
+    finally:
+        await engine.dispose()
+
+
+async def _check_inboxes(world: World, sent: Sent) -> None:
+    """Each message is exactly once in each inbox that was to have it, and in the order of its notice."""
+    for bureau in (*EIGHT, "ipsg"):
+        got = await world.messages_in(bureau)
+        assert Counter(got) == Counter(sent.expected[bureau]), bureau
+        place = {message_id: at for at, message_id in enumerate(got)}
+        for number, ids in sent.order.items():
+            here = [place[one] for one in ids if one in place]
+            assert here == sorted(here), (bureau, number)
+
+
+async def _check_ledger(world: World) -> None:
+    """Each offset of each feed is covered by exactly one entry."""
+    covered: dict[tuple[str, int], int] = defaultdict(int)
+    kinds: Counter[str] = Counter()
+    for entry in await world.read_ledger(SHARDS):
+        feed = (entry.value["topic"], entry.value["partition"])
+        assert entry.value["from_offset"] == covered[feed], (feed, entry.offset)
+        covered[feed] = entry.value["next_offset"]
+        kinds[entry.value["kind"]] += 1
+    assert {TopicPartition(*feed): end for feed, end in covered.items() if end} == {
+        place: end for place, end in (await _feed_ends(world)).items() if end
+    }
+    assert kinds["routed"] == MESSAGES
+    assert kinds["repeat"] > MESSAGES * TWICE / 2
+    assert kinds["rejected"] >= MESSAGES // 40
+    assert kinds["passed_over"] >= MESSAGES // 200
+
+
+async def _aborted_batches(world: World) -> int:
+    """Count the batches that killed routers left behind in inboxes and ledgers, by raw reading."""
+    places = [TopicPartition(inbox(one), 0) for one in (*EIGHT, "ipsg")]
+    places += [TopicPartition(ledger(shard.region), shard.partition) for shard in SHARDS]
+    ends = await world.link.client.end_offsets(places, committed=True)
+    reader = RawReader(world.link.client, dict.fromkeys(places, 0), committed=True, lane="aborted")
+    found = 0
+    try:
+        while any(reader.positions[place] < end for place, end in ends.items()):
+            for place, batches in await reader.poll():
+                found += sum(batch.is_aborted for batch in batches)
+                reader.advance(place, batches[-1].next_offset)
+    finally:
+        await reader.close()
+    return found
+
+
+async def _check_tracker(world: World) -> None:
+    """The tracker that was killed ends equal to one that never was, and to itself after its store was deleted."""
+    killed = await _dump(world.data / "tracker.db")
+    assert len(killed["deliveries"]) > MESSAGES
+    assert await _tracked_anew(world, world.data / "never-killed.db") == killed
+    for file in world.data.glob("tracker.db*"):
+        file.unlink()
+    assert await _tracked_anew(world, world.data / "tracker.db") == killed
+
+
+async def _tracked_anew(world: World, store: Path) -> dict[str, list[tuple[object, ...]]]:
+    tracker = ServiceProcess("tracker", world.data, store.stem, {"NOTICEWIRE_TRACKER__URL": sqlite_url(store)})
+    tracker.start()
+    try:
+        await _all_acknowledged(world, store)
+    finally:
+        await asyncio.to_thread(tracker.stop)
+    return await _dump(store)
+
+
+async def _dump(store: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of a tracker's store, sorted; positions aside, whose epochs count who came by."""
+    engine = await open_store(sqlite_url(store))
+    tables: tuple[Table, ...] = (passed, messages, deliveries, receipts)
+    try:
+        async with engine.connect() as connection:
+            return {
+                table.name: sorted((tuple(row) for row in await connection.execute(select(table))), key=repr)
+                for table in tables
+            }
+    finally:
+        await engine.dispose()
+
+
+async def _check_archive(world: World) -> None:
+    """The archive that was killed has the leaves of one that never was, partition by partition."""
+    await _archived_anew(world, world.data / "archive")  # to the end: the service was stopped before the last records
+    killed = _leaves(world.data / "archive")
+    await _archived_anew(world, world.data / "never-killed")
+    assert _leaves(world.data / "never-killed") == killed
+    shutil.rmtree(world.data / "archive")
+    await _archived_anew(world, world.data / "archive")
+    assert _leaves(world.data / "archive") == killed
+
+
+async def _archived_anew(world: World, archive: Path) -> None:
+    service = AuditService(
+        client=world.link.client,
+        archive=archive,
+        signer=world.keys.signer("audit"),
+        installation=world.installation,
+    )
+    await service.run_to_end()
+
+
+def _leaves(archive: Path) -> dict[tuple[str, int], list[bytes]]:
+    leaves: dict[tuple[str, int], list[bytes]] = defaultdict(list)
+    for _, row in rows(archive):
+        leaves[row["topic"], row["partition"]].append(leaf_of(row))
+    return leaves
