@@ -55,8 +55,8 @@ What to try next: `noticewire demo --keep` leaves all of this running for the ot
 _NEXT_KEPT = """
 What to try next, from another terminal:
   noticewire status --data {data}
-  noticewire status zw-n-2026-000001 --data {data}
-  noticewire explain zw-n-2026-000001 --data {data}
+  noticewire status zw-n-2026-000101 --data {data}
+  noticewire explain zw-n-2026-000101 --data {data}
   noticewire bureau zw list --data {data}
   noticewire bureau ke listen --data {data}
   noticewire publish FILE --wait --data {data}
