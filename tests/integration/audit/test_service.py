@@ -50,8 +50,11 @@ async def client(settings: KafkaSettings) -> AsyncIterator[RawClient]:
     await client.stop()
 
 
-def service(client: RawClient, folder: Path, **other: Any) -> AuditService:
-    pace = Pace(commit_rows=4, commit_after=timedelta(milliseconds=50), discover_every=timedelta(0))
+SMALL = Pace(commit_rows=4, commit_after=timedelta(milliseconds=50), discover_every=timedelta(0))
+
+
+def service(client: RawClient, folder: Path, *, pace: Pace = SMALL, **other: Any) -> AuditService:
+    """An archive that commits often."""
     return AuditService(client=client, archive=folder, signer=SIGNER, installation=INSTALLATION, pace=pace, **other)
 
 
@@ -283,8 +286,8 @@ async def test_killed_five_times_it_ends_with_the_same_leaves(
     writing = False
     written = await writer
 
-    assert await service(client, killed).run_to_end() == written
-    assert await service(client, whole, limits=Limits(segment_rows=50)).run_to_end() == written
+    assert await service(client, killed, pace=Pace()).run_to_end() == written
+    assert await service(client, whole, pace=Pace(), limits=Limits(segment_rows=50)).run_to_end() == written
     assert leaves_by_partition(killed) == leaves_by_partition(whole)
     assert (await verified(client, killed)).findings == []
 
