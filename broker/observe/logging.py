@@ -48,6 +48,8 @@ def configure_logging(service: str, *, as_json: bool, level: str = "INFO", strea
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # aiokafka tells each metadata refresh and each step of a rebalance at INFO; what matters of it is told by ours.
+    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
