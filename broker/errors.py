@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,7 +53,9 @@ class InvalidFieldError(RefusedError):
         self.problem = problem
         self.rule = rule
 
+    @override
     def log_fields(self) -> dict[str, str]:
+        """Return identifiers and codes that may be logged."""
         return {"code": self.code, "field": self.field}
 
 
@@ -64,7 +68,9 @@ class InvalidMessageError(RefusedError):
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
+    @override
     def log_fields(self) -> dict[str, str]:
+        """Return identifiers and codes that may be logged."""
         return {"code": self.code, "fields": " ".join(problem.field for problem in self.problems)}
 
 
@@ -89,7 +95,9 @@ class RejectedRecordError(NoticewireError):
         self.reason = reason
         self.detail = detail
 
+    @override
     def log_fields(self) -> dict[str, str]:
+        """Return identifiers and codes that may be logged."""
         return {"code": self.code, "reason": self.reason}
 
 
@@ -121,5 +129,7 @@ class CorruptHistoryError(NoticewireError):
         self.place = place
         self.problem = problem
 
+    @override
     def log_fields(self) -> dict[str, str]:
+        """Return identifiers and codes that may be logged."""
         return {"code": self.code, "place": self.place, "problem": self.problem}

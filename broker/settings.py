@@ -76,15 +76,17 @@ class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
 class RouterSettings(BaseModel, frozen=True, extra="forbid"):
     """How much a router takes at once."""
 
-    poll_wait: timedelta = Field(timedelta(milliseconds=500), description="How long a feed may be quiet before we look up.")
+    poll_wait: timedelta = Field(
+        timedelta(milliseconds=500), description="How long a feed may be quiet before we look up."
+    )
     poll_records_max: int = Field(
         400, gt=0, description="Records in one transaction: beyond some 400 the fan-out gains nothing more."
     )
     poll_bytes_max: int = Field(
         600_000,
         gt=0,
-        description="Bytes of one transaction's records, before they are multiplied by their audience: with 226 inboxes "
-        "this stays below what one produce request may hold (socket.request.max.bytes, 100 MiB), compressed.",
+        description="Bytes of one transaction's records, before they are multiplied by their audience. Compressed, and "
+        "for 226 inboxes, this stays below what one produce request may hold (socket.request.max.bytes, 100 MiB).",
     )
 
 

@@ -1,4 +1,4 @@
-"""A small installation on the shared Kafka: its directory, keys and topics, with the router's shards in this process."""
+"""A small installation on the shared Kafka: its directory, keys and topics; the router's shards in this process."""
 
 from __future__ import annotations
 
