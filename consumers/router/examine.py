@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from broker.errors import InvalidMessageError, RejectedRecordError
+from broker.errors import InvalidFieldError, InvalidMessageError, RejectedRecordError
 from broker.members.directory import Directory
 from broker.model import rules
 from broker.model.command import Command
 from broker.model.diffusion import Diffusion
 from broker.model.message import Message
-from broker.model.naming import Origin, Region, commands, feed, partition_of
+from broker.model.naming import NoticeNumber, Origin, Region, commands, feed, partition_of
 from broker.model.notice import Notice
 from broker.model.outcome import BROKER
 from broker.model.rejection import RejectReason
@@ -34,6 +34,17 @@ class Examination:
     is_signed: bool = False
     """The stated issuer signed it, with a key that was valid when it was appended."""
     rejected: RejectedRecordError | None = None
+
+    @property
+    def named(self) -> Message | None:
+        """The message, where its number is one: any other text could hold anything, and the ledger is for ever."""
+        if self.message is None:
+            return None
+        try:
+            NoticeNumber.parse(self.message.number)
+        except InvalidFieldError:
+            return None
+        return self.message
 
 
 def examine(record: ArrivedRecord, *, directory: Directory, codec: Codec, installation: str) -> Examination:

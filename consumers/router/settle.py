@@ -152,7 +152,7 @@ class Settler:
         found: Examination | None = None,
     ) -> Settled:
         """Set an arrival aside whole; tell its issuer where the signature holds, and the owner that it names."""
-        message = found.message if found is not None else None
+        message = found.named if found is not None else None
         digest = sha256(value or b"").digest()
         headers = arrival.headers if isinstance(arrival, ArrivedRecord) else ()
         rejection = Rejection(

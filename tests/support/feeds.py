@@ -12,7 +12,8 @@ from broker.members.fold import DirectoryFold
 from broker.members.seed import founding_changes, seeds_of
 from broker.model.base import Model
 from broker.model.message import Message
-from broker.model.naming import Origin, feed, partition_of
+from broker.model.naming import MessageClass, Origin, feed, partition_of
+from broker.model.notice import Notice
 from broker.schema.codec import Codec
 from broker.transport.headers import broker_headers
 from broker.trust.keys import generate, public_key
@@ -46,9 +47,8 @@ class Feeds:
 
         Offsets of a feed go up by one, so records come in the order in which they are made.
         """
-        topic = feed(message.parsed_number.message_class, message.region)
-        partition = partition_of(message.number.encode())
-        place = {"topic": topic, "partition": partition}
+        message_class = MessageClass.NOTICE if isinstance(message, Notice) else MessageClass.DIFFUSION
+        place = {"topic": feed(message_class, message.region), "partition": partition_of(message.number.encode())}
         return self._record(message, message.number, signer or message.issuer, place | changes)
 
     def _record(self, value: Any, key: str, signer: str, changes: dict[str, Any]) -> ArrivedRecord:

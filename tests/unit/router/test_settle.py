@@ -122,6 +122,20 @@ def test_rejects_with_the_first_reason_that_holds(name: str, feeds_of: Feeds) ->
     assert settled.delivered == settled.ended == frozenset()
 
 
+def test_repeats_no_number_that_is_none(feeds_of: Feeds) -> None:
+    """Whatever stands where a notice number belongs may be personal data: neither ledger nor outcomes repeat it."""
+    message = changed(a_request(), "number", "EXAMPLE Alex, born 1980")
+    record = feeds_of.record(message, topic="notices.africa", partition=0)
+
+    [settled] = settle(feeds_of, record)
+
+    assert settled.entry.reason == RejectReason.INVALID
+    assert settled.entry.number is None
+    assert settled.outcomes == ()
+    assert settled.rejection is not None
+    assert "EXAMPLE" not in settled.rejection.detail
+
+
 def test_names_the_mend_of_another_partitioner(feeds_of: Feeds) -> None:
     """A sender with librdkafka's default partitioner is told which setting it lacks."""
     [settled] = settle(feeds_of, feeds_of.record(a_request(), partition=_other_partition()))
