@@ -195,8 +195,8 @@ async def _board_fills(context: Context, engine: AsyncEngine, console: Console) 
         live = stack.enter_context(Live(console=console, auto_refresh=False)) if console.is_terminal else None
         deadline = monotonic() + _ACKNOWLEDGED_WITHIN_SECONDS
         while True:
-            rows = await read_board(engine)
             done = await everyone_acknowledged(engine, ends)
+            rows = await read_board(engine)  # afterwards, so that the last board shown is the one that is done
             if live is not None:
                 live.update(board_table(rows), refresh=True)
             elif done:

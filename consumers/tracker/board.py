@@ -191,7 +191,7 @@ def board_table(rows: Sequence[BoardRow], *, title: str | None = "Acknowledgemen
         show_edge=False,
     )
     summed = total(rows)
-    table.add_column("region", footer="total", no_wrap=True, overflow="ellipsis", min_width=_REGION_WIDTH_MIN)
+    table.add_column("region", footer="total", overflow="ellipsis", min_width=_REGION_WIDTH_MIN)
     for heading, name in _HEADINGS.items():
         footer = f"{getattr(summed, name):,}"
         table.add_column(
