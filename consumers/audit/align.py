@@ -50,7 +50,7 @@ class Alignment:
         # Where nothing is missing or doubled, exactly the rows that changed places are not where their leaf is.
         # Otherwise rows have moved up or down, and what counts is whether they still follow each other.
         highest = -1
-        whole = rows == len(self.entries) and not self.damaged
+        whole = rows == len(self.entries) and not (self.damaged or self.missing or self.surplus)
         for at, number, place in order:
             if whole or at < highest:
                 problem = f"is row {number} of {self.name}, and its leaf says row {at}: swapped or moved"
