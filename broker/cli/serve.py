@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import importlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,20 +17,8 @@ import uvloop
 
 from broker.cli.context import FAILED, Context, DataOption, load_context
 from broker.embedded import leash
-from broker.errors import UnavailableError
-from broker.members.seed import AUDIT
-from broker.model.outcome import BROKER
-from broker.observe.faultpoints import faults_from
 from broker.observe.logging import configure_logging
-from broker.schema.codec import Codec
-from broker.store.engine import open_store, sqlite_url
-from broker.transport.directory import DirectoryFollower
 from broker.transport.kafka import RawClient
-from broker.transport.membership import Membership, claim_slot
-from broker.transport.publisher import Publisher
-from consumers.audit.service import AuditService
-from consumers.router.service import RouterService
-from consumers.tracker.service import TrackerService
 
 STOP_PATIENCE_SECONDS = 15.0
 """How long a service may take to finish what is in flight before it is killed; nothing is lost either way."""
@@ -111,65 +99,11 @@ async def _serve(service: Service, context: Context) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(_connected(context, service))
-        codec = Codec.load()
-        directory = DirectoryFollower(client, codec, root_public=context.root_public)
-        match service:
-            case Service.ROUTER:
-                router = RouterService(
-                    client=client,
-                    kafka=context.kafka,
-                    settings=context.settings.router,
-                    directory=directory,
-                    codec=codec,
-                    installation=await _installation(directory),
-                    signer=context.keys.signer(BROKER),
-                    cache_folder=context.data / "router",
-                    faults=faults_from(os.environ),
-                )
-                await router.run(await stack.enter_async_context(_member(context, "router")), stopping)
-            case Service.TRACKER:
-                engine = await open_store(context.settings.tracker.url or sqlite_url(context.data / "tracker.db"))
-                stack.push_async_callback(engine.dispose)
-                tracker = TrackerService(client=client, engine=engine, directory=directory, codec=codec)
-                await tracker.run(await stack.enter_async_context(_member(context, "tracker")), stopping)
-            case Service.AUDIT:
-                publisher = await stack.enter_async_context(Publisher(context.kafka, client_id="noticewire-audit"))
-                audit = AuditService(
-                    client=client,
-                    archive=context.data / "archive",
-                    signer=context.keys.signer(AUDIT),
-                    installation=await _installation(directory),
-                    publisher=publisher,
-                )
-                await audit.run(stopping)
-
-
-@contextlib.asynccontextmanager
-async def _connected(context: Context, service: Service) -> AsyncIterator[RawClient]:
+    # By name: a router's start does not wait for SQLAlchemy (measured: 1.3 s of CPU against 3.9 for all of them).
+    runner = importlib.import_module(f"broker.cli.services.{service}")
     client = RawClient(context.kafka, client_id=f"noticewire-{service}")
     await client.start()
     try:
-        yield client
+        await runner.run(context, client, stopping)
     finally:
         await client.stop()
-
-
-@contextlib.asynccontextmanager
-async def _member(context: Context, kind: str) -> AsyncIterator[Membership]:
-    """Join the group of a kind of service under the lowest free slot: a replacement inherits the shards at once."""
-    with claim_slot(context.data / "slots", kind) as slot:
-        membership = Membership(kafka=context.kafka, group=f"{kind}s", instance=slot.instance)
-        await membership.start()
-        try:
-            yield membership
-        finally:
-            await membership.stop()
-
-
-async def _installation(directory: DirectoryFollower) -> str:
-    installation = (await directory.at_its_end()).installation
-    if installation is None:
-        raise UnavailableError("this installation is not founded yet: no directory")
-    return installation
