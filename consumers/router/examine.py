@@ -51,7 +51,6 @@ def examine(record: ArrivedRecord, *, directory: Directory, codec: Codec, instal
     """Take a record of `notices.<region>` or `diffusions.<region>` as far as it holds, the past left aside."""
     found = Examination()
     try:
-        _refuse_transactional(record)
         found.headers = parse_headers(record.headers)
         found.message = codec.decode(record.value or b"", Notice, Diffusion)
         _check_signature(
@@ -68,6 +67,9 @@ def examine(record: ArrivedRecord, *, directory: Directory, codec: Codec, instal
         check_issuer(found.message)
     except RejectedRecordError as error:
         found.rejected = error
+    if record.is_transactional:
+        # The first reason of all; yet who signed it hears of it, so the rest was looked at as well.
+        found.rejected = _transactional()
     return found
 
 
@@ -77,7 +79,8 @@ def examine_command(record: ArrivedRecord, *, directory: Directory, codec: Codec
     Raises:
         RejectedRecordError: it does not hold; says the first reason.
     """
-    _refuse_transactional(record)
+    if record.is_transactional:
+        raise _transactional()
     headers = parse_headers(record.headers)
     command = codec.decode(record.value or b"", Command)
     _check_signature(record, headers, BROKER, RecordKind.BROKER, directory=directory, installation=installation)
@@ -87,12 +90,11 @@ def examine_command(record: ArrivedRecord, *, directory: Directory, codec: Codec
     return command
 
 
-def _refuse_transactional(record: ArrivedRecord) -> None:
-    if record.is_transactional:
-        raise RejectedRecordError(
-            RejectReason.TRANSACTIONAL,
-            "written in a transaction; write to feeds with an idempotent producer and no transactional.id",
-        )
+def _transactional() -> RejectedRecordError:
+    return RejectedRecordError(
+        RejectReason.TRANSACTIONAL,
+        "written in a transaction; write to feeds with an idempotent producer and no transactional.id",
+    )
 
 
 def _check_signature(

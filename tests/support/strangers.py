@@ -18,6 +18,13 @@ GARBAGE: tuple[tuple[str, bytes | None], ...] = (
 """Values that no router can take."""
 
 
+NOT_UTF8 = b"\xff\xfe\xfa\xfb"
+"""A header's name that no text has."""
+
+_STAND_IN = "NAME"
+"""As long as that: aiokafka writes only names that are text, so this one is replaced in the batch."""
+
+
 class Stranger:
     """Somebody who may write to a feed, and does as they like."""
 
@@ -40,12 +47,25 @@ class Stranger:
         """Write a value without any header."""
         await self._producer.send_and_wait(self._kafka.prefix + feed, value, key=key, partition=partition)
 
-    async def litter_header(self, feed: str, partition: int) -> None:
-        """Write a record whose header has a name that is not UTF-8, at which plain consumers stumble for ever."""
-        outgoing = Outgoing(b"k", b"poison", (("NAME", b"1"),))
+    async def litter_header(
+        self,
+        feed: str,
+        partition: int,
+        *,
+        key: bytes = b"k",
+        value: bytes = b"poison",
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> int:
+        """Write a record whose last header's name is not UTF-8, at which plain consumers stumble for ever.
+
+        Returns:
+            Its offset.
+        """
+        outgoing = Outgoing(key, value, (*headers, (_STAND_IN, b"1")))
         good = BatchTemplate.of([outgoing], compression=Compression.NONE, transactional=False)
-        poison = BatchTemplate(good.copy_for(0, 0, 0).replace(b"NAME", b"\xff\xfe\xfa\xfb"), 1)
-        await (await self._producer.send_batch(CopiedBatch(poison), self._kafka.prefix + feed, partition=partition))
+        poison = BatchTemplate(good.copy_for(0, 0, 0).replace(_STAND_IN.encode(), NOT_UTF8), 1)
+        stored = await self._producer.send_batch(CopiedBatch(poison), self._kafka.prefix + feed, partition=partition)
+        return int((await stored).offset)
 
 
 async def open_transaction(kafka: KafkaSettings, feed: str, partition: int, *, name: str) -> AIOKafkaProducer:
