@@ -230,9 +230,9 @@ def _moment(text: str) -> datetime | None:
     """Read a moment; another way of writing the same one is no difference."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return to_millis(at.astimezone(UTC)) if at.tzinfo is not None else None
+    except (ValueError, OverflowError):  # the calendar's first and last days may lie beyond it in UTC
         return None
-    return to_millis(at.astimezone(UTC)) if at.tzinfo is not None else None
 
 
 def _text(content: str | bytes, what: str) -> str:

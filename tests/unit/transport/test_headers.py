@@ -93,6 +93,8 @@ def test_a_directory_change_travels_with_the_same_headers() -> None:
         ("ce_time", b"2026-05-01T12:00:00.001Z"),
         ("ce_time", b"2026-05-01T12:00:00.000"),
         ("ce_time", b"yesterday"),
+        ("ce_time", b"0001-01-01T00:00:00+14:00"),
+        ("ce_time", b"9999-12-31T23:59:59-14:00"),
         ("ce_subject", b"zw-n-2026-000124"),
     ],
 )
