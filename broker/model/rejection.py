@@ -51,6 +51,6 @@ class Rejection(Model):
     """The record's own append time: the same after a crash."""
     key: HexBytes | None
     value: HexBytes | None
-    """The value; or, where the batch itself cannot be parsed, the raw batch."""
+    """The value; or, where the batch itself cannot be parsed or there are too many headers, the raw batch."""
     headers: tuple[RawHeader, ...] = ()
     is_raw_batch: bool = False

@@ -154,6 +154,38 @@ def parse(
         yield batch
 
 
+def lone_batch(record: RawRecord) -> bytes:
+    """Return a record as an uncompressed batch of its own, which `parse` reads, whatever its headers are named."""
+    fields = [_as_field(record.key), _as_field(record.value), _as_varint(len(record.headers))]
+    for name, header in record.headers:
+        fields += (_as_field(name.encode() if isinstance(name, str) else name), _as_field(header))
+    body = b"\0\0\0" + b"".join(fields)  # no attributes; timestamp and offset are the batch's own
+    payload = _as_varint(len(body)) + body
+    at = record.timestamp_ms
+    batch = bytearray(
+        HEADER.pack(record.offset, 0, -1, _MAGIC, 0, _LOG_APPEND_TIME, 0, at, at, -1, -1, -1, 1) + payload
+    )
+    batch[8:_LENGTH_FROM] = (len(batch) - _LENGTH_FROM).to_bytes(4, "big")
+    batch[CRC_AT:CRC_FROM] = google_crc32c.value(bytes(batch[CRC_FROM:])).to_bytes(4, "big")
+    return bytes(batch)
+
+
+def _as_field(content: bytes | None) -> bytes:
+    """Write bytes with their length before them; none as the length -1."""
+    return _as_varint(-1) if content is None else _as_varint(len(content)) + content
+
+
+def _as_varint(number: int) -> bytes:
+    """Write a zigzag varint."""
+    rest = number << 1 if number >= 0 else (-number << 1) - 1
+    out = bytearray()
+    while rest > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
 def _frames(data: bytes, place: str) -> Iterator[bytes]:
     """Cut an answer into whole batches by their lengths."""
     view = memoryview(data)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from broker.clock import to_epoch_ms
 from broker.errors import RejectedRecordError
 from broker.members.directory import Directory
 from broker.model.command import Command, CommandKind
@@ -18,11 +19,20 @@ from broker.model.naming import bureaus_of, codes
 from broker.model.outcome import Outcome, Verdict, id_for
 from broker.model.rejection import RawHeader, Rejection, RejectReason
 from broker.schema.codec import Codec
+from broker.transport.batches import RawRecord, lone_batch
 from consumers.router.arrival import Arrival, ArrivedRecord, BrokenBatch
 from consumers.router.decide import decide
 from consumers.router.examine import Examination, examine, examine_command, is_command_feed
 from consumers.router.life import check_life
 from consumers.router.memory import Memory
+
+DETAIL_CHARS_MAX = 2_000
+"""A message of 1 MB may break a rule in 10,000 places. Named one by one, they would not fit beside it into the record
+on `rejected`, and no router could ever get past it."""
+
+HEADERS_MAX = 20_000
+"""Each header takes a byte more in Avro than on the log, so 500,000 empty ones would not fit either. Above this the
+record is set aside as the log's own bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +164,14 @@ class Settler:
         """Set an arrival aside whole; tell its issuer where the signature holds, and the owner that it names."""
         message = found.named if found is not None else None
         digest = sha256(value or b"").digest()
+        detail = _cut(error.detail)
         headers = arrival.headers if isinstance(arrival, ArrivedRecord) else ()
+        if isinstance(arrival, ArrivedRecord) and len(headers) > HEADERS_MAX:
+            key, value, headers, is_raw_batch = None, _alone(arrival), (), True
         rejection = Rejection(
             origin=str(arrival.origin),
             reason=RejectReason(error.reason),
-            detail=error.detail,
+            detail=detail,
             rejected_at=arrival.appended_at,
             key=key,
             value=value,
@@ -172,7 +185,7 @@ class Settler:
         if found is None or message is None:
             return Settled(arrival, entry, rejection=rejection)
         outcomes = self._outcomes(
-            entry, message, Verdict.REJECTED, is_signed=found.is_signed, reason=error.reason, detail=error.detail
+            entry, message, Verdict.REJECTED, is_signed=found.is_signed, reason=error.reason, detail=detail
         )
         return Settled(arrival, entry, outcomes, rejection)
 
@@ -242,6 +255,18 @@ class Settler:
     def _has_inbox(self, code: str) -> bool:
         bureau = self.directory.get(code)
         return bureau is not None and not bureau.is_service
+
+
+def _cut(detail: str) -> str:
+    return detail if len(detail) <= DETAIL_CHARS_MAX else f"{detail[:DETAIL_CHARS_MAX]} ... and more"
+
+
+def _alone(record: ArrivedRecord) -> bytes:
+    return lone_batch(
+        RawRecord(
+            record.origin.offset, to_epoch_ms(record.appended_at), record.key, record.value, tuple(record.headers)
+        )
+    )
 
 
 def _remindable(command: Command, memory: Memory) -> frozenset[str]:

@@ -14,9 +14,12 @@ from broker.model.message import Event, Message
 from broker.model.naming import Origin, Region, Shard, feeds
 from broker.model.outcome import Verdict
 from broker.model.rejection import RejectReason
+from broker.settings import KafkaSettings
+from broker.transport.batches import parse
 from consumers.router.arrival import Arrival, ArrivedRecord, BrokenBatch, NoRecord
+from consumers.router.letters import Scribe
 from consumers.router.memory import Memory
-from consumers.router.settle import Settled, Settler
+from consumers.router.settle import DETAIL_CHARS_MAX, Settled, Settler
 from tests.support.builders import a_purple_notice, a_red_notice, a_warning_diffusion, bureaus, changed
 from tests.support.feeds import INSTALLATION, NOW, Feeds, with_header
 
@@ -120,6 +123,47 @@ def test_rejects_with_the_first_reason_that_holds(name: str, feeds_of: Feeds) ->
     assert settled.entry.kind is EntryKind.REJECTED
     assert settled.entry.reason == reason
     assert settled.delivered == settled.ended == frozenset()
+
+
+def test_what_is_wrong_in_twenty_thousand_places_is_set_aside_too(feeds_of: Feeds) -> None:
+    """The detail is cut, so that the largest record with the most problems still fits on `rejected`."""
+    nobodies = {f"nobody-{number:024d}" for number in range(20_000)}
+
+    [settled] = settle(feeds_of, feeds_of.record(a_request(exclusions=nobodies)))
+
+    assert settled.entry.reason == RejectReason.INVALID
+    assert settled.rejection is not None
+    assert _set_aside_bytes(feeds_of, settled) < _TAKEN_BYTES_MAX
+    assert len(settled.outcomes[0].detail) < DETAIL_CHARS_MAX + 100
+
+
+@pytest.mark.parametrize("header", [("", b""), ("", None), (b"\xff", b"")])
+def test_a_record_of_nothing_but_headers_is_set_aside_whole(
+    header: tuple[str | bytes, bytes | None], feeds_of: Feeds
+) -> None:
+    """Headers take more room in Avro than on the log; too many of them are set aside as the log's own bytes."""
+    count = 1_000_000 // (2 + len(header[0]))
+    record = replace(feeds_of.record(a_request(), value=b"\0"), headers=(header,) * count)
+
+    [settled] = settle(feeds_of, record)
+
+    assert settled.entry.reason == RejectReason.UNDECODABLE
+    assert settled.entry.digest == sha256(b"\0").digest()
+    assert settled.rejection is not None
+    assert settled.rejection.is_raw_batch
+    assert _set_aside_bytes(feeds_of, settled) < _TAKEN_BYTES_MAX
+    [batch] = parse(settled.rejection.value or b"", record.origin.offset, place=str(record.origin))
+    [whole] = batch.records
+    assert (whole.key, whole.value, whole.headers) == (record.key, record.value, record.headers)
+
+
+_TAKEN_BYTES_MAX = KafkaSettings().record_bytes_max + KafkaSettings().enclosing_bytes_extra
+
+
+def _set_aside_bytes(world: Feeds, settled: Settled) -> int:
+    shard = Shard(Region.AFRICA, settled.arrival.origin.partition)
+    scribe = Scribe(shard=shard, codec=world.codec, installation=INSTALLATION, signer=world.signers["broker"])
+    return max(record.size_bytes for records in scribe.write([settled]).values() for record in records)
 
 
 def test_repeats_no_number_that_is_none(feeds_of: Feeds) -> None:

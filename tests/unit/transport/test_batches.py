@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import CorruptHistoryError
-from broker.transport.batches import HEADER, UNPACKED_BYTES_MAX, RawBatch, parse
+from broker.transport.batches import HEADER, UNPACKED_BYTES_MAX, RawBatch, RawRecord, lone_batch, parse
 from broker.transport.fanout import BatchTemplate, Compression, Outgoing
 
 PLACE = "notices.africa/0"
@@ -77,6 +77,16 @@ def test_a_header_name_that_is_not_utf8_stays_bytes() -> None:
     assert batch.error is None
     assert batch.records[0].headers == ((b"\xff\xfe\xfa\xfb", b"value"), ("none", None))
     assert batch.records[1].key is None
+
+
+def test_a_record_becomes_a_batch_of_its_own() -> None:
+    """A record is written as the log holds it and read whole again, also with what no client would write."""
+    record = RawRecord(70, 1_777_636_800_000, None, b"v" * 300, ((b"\xff", None), ("", b""), ("name", b"value")))
+
+    (batch,) = read(lone_batch(record), 70)
+
+    assert (batch.base_offset, batch.next_offset, batch.error, batch.timestamp_type) == (70, 71, None, 1)
+    assert batch.records == [record]
 
 
 def test_a_broken_crc_is_told_and_accounted_for() -> None:
