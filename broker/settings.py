@@ -29,7 +29,7 @@ class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
         "is noticed while its transaction is still ours; above a fetch's longest wait.",
     )
     metadata_timeout: timedelta = Field(
-        timedelta(seconds=3),
+        timedelta(seconds=6),
         description="How long a topic may be unknown before it counts as missing: brokers learn of a new topic some "
         "milliseconds after its creation was answered.",
     )

@@ -10,6 +10,8 @@ async with Inbox.connect("zw", data="data") as inbox:
 ```
 """
 
+import structlog
+
 from broker.errors import (
     CorruptHistoryError,
     FencedError,
@@ -77,3 +79,16 @@ __all__ = [
     "new_message_id",
     "parse_message",
 ]
+
+if not structlog.is_configured():
+    # A library is silent until its program says otherwise: structlog's own default prints everything. Through the
+    # standard library's logging, warnings show, and the rest where the program sets a level.
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )

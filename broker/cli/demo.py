@@ -20,9 +20,9 @@ from rich.live import Live
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.cli.audit import print_report, verify_history
-from broker.cli.context import FAILED, Context, DataOption, load_context
+from broker.cli.context import FAILED, Context, DataOption, KafkaEndpoint, load_context
 from broker.cli.serve import Service
-from broker.cli.system import Say, System, embedded_kafka, running_system
+from broker.cli.system import Say, System, kafka_for, running_system, topics_of
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError
 from broker.members.seed import AUDIT
@@ -30,6 +30,7 @@ from broker.model.naming import SHARDS, ledger
 from broker.model.outcome import Outcome, Verdict
 from broker.store.engine import open_store, sqlite_url
 from broker.store.positions import Place
+from broker.topics.apply import TopicAdmin
 from broker.transport.kafka import RawClient, TopicPartition
 from consumers.audit.report import Report
 from consumers.bureau.host import BureauHost
@@ -86,18 +87,21 @@ def demo(
 
     with (
         _folder(data, keep=keep) as folder,
-        embedded_kafka(folder, say) as kafka,
+        kafka_for(folder, say) as kafka,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        holds = runner.run(_demo(folder, kafka.bootstrap_servers, console=console, say=say, keep=keep))
+        holds = runner.run(_demo(folder, kafka, console=console, say=say, keep=keep))
     if not holds:
         raise typer.Exit(FAILED)
 
 
-async def _demo(folder: Path, bootstrap_servers: str, *, console: Console, say: Say, keep: bool) -> bool:
+async def _demo(folder: Path, kafka: KafkaEndpoint, *, console: Console, say: Say, keep: bool) -> bool:
     """Circulate the samples through running services; return whether everything holds."""
     async with contextlib.AsyncExitStack() as stack:
-        system = await stack.enter_async_context(running_system(folder, bootstrap_servers, services=SERVICES, say=say))
+        system = await stack.enter_async_context(running_system(folder, kafka, services=SERVICES, say=say))
+        if kafka.prefix and not keep:
+            # Somebody's own cluster: leave it as it was found.
+            stack.push_async_callback(TopicAdmin(system.context.kafka).remove, topics_of(system.context))
         engine = await open_store(sqlite_url(folder / "tracker.db"))
         stack.push_async_callback(engine.dispose)
         watch = _Watch(system, await stack.enter_async_context(_bureaus(system.context)))
@@ -110,7 +114,7 @@ async def _demo(folder: Path, bootstrap_servers: str, *, console: Console, say: 
         report = await watch.during(_verified(system.context, say))
         print_report(report)
 
-        holds = acknowledged and report.holds and len(routed) == len(outcomes)
+        holds = acknowledged and _is_whole(report) and len(routed) == len(outcomes)
         console.print(_NEXT_KEPT.format(data=folder) if keep else _NEXT)
         if keep:
             say("Running until Ctrl-C")
@@ -214,11 +218,15 @@ async def _verified(context: Context, say: Say) -> Report:
     public = context.keys.signer(AUDIT).public
     while True:
         report = await verify_history(context, public=public)
-        complete = not report.behind and not report.unsettled
-        if complete or not report.holds or monotonic() - since > _ARCHIVED_WITHIN_SECONDS:
+        if _is_whole(report) or not report.holds or monotonic() - since > _ARCHIVED_WITHIN_SECONDS:
             say(f"History verified ({monotonic() - since:.1f} s)")
             return report
         await asyncio.sleep(_FRAME_SECONDS)
+
+
+def _is_whole(report: Report) -> bool:
+    """Whether the history holds, all of it: nothing is still to be archived, or too young to be missed."""
+    return report.holds and not report.behind and not report.unsettled
 
 
 @contextlib.contextmanager

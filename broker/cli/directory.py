@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.cli.context import Context, DataOption, JsonOption, load_context, print_json, run_async
+from broker.cli.system import found_installation
 from broker.errors import RefusedError
 from broker.members.bureau import Bureau
 from broker.members.directory import Directory
@@ -26,6 +27,17 @@ AsOfOption = Annotated[
 def register(cli: typer.Typer) -> None:
     """Add this command to the command line."""
     cli.add_typer(app, name="directory")
+
+
+@app.command("found")
+def found(*, data: DataOption = None) -> None:
+    """Found an installation on a cluster that runs: keys, topics, and everybody's entry. Goes on where it was ended.
+
+    The keys of all bureaus are made in the data folder: in production, hand each to its bureau and delete it here.
+    Example: NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:9092 noticewire directory found --data ./data
+    """
+    context = run_async(found_installation(load_context(data), typer.echo))
+    typer.echo(f"installation {context.installation} on {context.kafka.bootstrap_servers}")
 
 
 @app.command("list")

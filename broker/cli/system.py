@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from broker.errors import NoticewireError
 from broker.members.bureau import SECRETARIAT
 from broker.members.seed import seeds
 from broker.topics.apply import TopicAdmin
-from broker.topics.plan import plan
+from broker.topics.plan import TopicSpec, plan
 from broker.transport.founding import found
 from broker.transport.link import linked
 
@@ -57,27 +58,38 @@ class System:
 
 
 @contextlib.contextmanager
-def embedded_kafka(data: Path, say: Say) -> Iterator[EmbeddedKafka]:
-    """Run Kafka on the data folder. Synchronous, so that Ctrl-C reaches it at any moment of its start and stop."""
+def kafka_for(data: Path, say: Say) -> Iterator[KafkaEndpoint]:
+    """Run Kafka on the data folder; or, where the settings name a cluster, use that one.
+
+    Synchronous, so that Ctrl-C reaches it at any moment of its start and stop. On a cluster that exists everything gets
+    a prefix of its own, unless the settings have one.
+    """
+    named = load_context(data).settings.kafka
+    if "bootstrap_servers" in named.model_fields_set:
+        prefix = named.prefix if "prefix" in named.model_fields_set else f"demo-{secrets.token_hex(3)}-"
+        say(f"Using the cluster at {named.bootstrap_servers}, with the prefix {prefix!r}")
+        yield KafkaEndpoint(bootstrap_servers=named.bootstrap_servers, prefix=prefix)
+        return
     since = monotonic()
     with EmbeddedKafka(data / "kafka", progress=say) as kafka:
         say(f"Apache Kafka runs on {kafka.bootstrap_servers} ({monotonic() - since:.1f} s)")
-        yield kafka
+        yield KafkaEndpoint(bootstrap_servers=kafka.bootstrap_servers)
 
 
 @contextlib.asynccontextmanager
 async def running_system(
-    data: Path, bootstrap_servers: str, *, services: Sequence[Service], say: Say
+    data: Path, kafka: KafkaEndpoint, *, services: Sequence[Service], say: Say
 ) -> AsyncIterator[System]:
     """Found the installation where it is not yet, start its services, and stop them at the end.
 
     Args:
         data: the data folder; `endpoints.json` in it tells every other command where this runs.
-        bootstrap_servers: of a Kafka that runs.
+        kafka: a cluster that runs.
         services: which to start; each may stand there once.
         say: is told of each step.
     """
-    context = await _founded(data, bootstrap_servers, say)
+    Endpoints(kafka=kafka).write(data)
+    context = await found_installation(load_context(data), say)
     system = System(context=context)
     try:
         for service in services:
@@ -98,15 +110,18 @@ def log_of(data: Path, service: Service) -> Path:
     return data / "logs" / f"{service}.log"
 
 
-async def _founded(data: Path, bootstrap_servers: str, say: Say) -> Context:
-    """Make keys, topics and directory, as far as they are not there, and write down where everything is."""
-    Endpoints(kafka=KafkaEndpoint(bootstrap_servers=bootstrap_servers)).write(data)
-    context = load_context(data)
+async def found_installation(context: Context, say: Say) -> Context:
+    """Make keys, topics and directory, as far as they are not there, and write down where everything is.
+
+    Raises:
+        RefusedError: the directory was founded with another key of the Secretariat than the one in the data folder.
+        UnavailableError: no broker answers.
+    """
     everybody = seeds()
     since = monotonic()
     keys = context.keys
     await asyncio.to_thread(keys.make, [seed.code for seed in everybody])
-    specs = plan([seed.code for seed in everybody if not seed.is_service], kafka=context.kafka)
+    specs = topics_of(context)
     await TopicAdmin(context.kafka).apply(specs)
     say(f"{len(specs)} topics ready ({monotonic() - since:.1f} s)")
     since = monotonic()
@@ -121,7 +136,11 @@ async def _founded(data: Path, bootstrap_servers: str, say: Say) -> Context:
             clock=SystemClock(),
         )
     say(f"Directory of {len(everybody)} bureaus, entities and services ready ({monotonic() - since:.1f} s)")
-    Endpoints(
-        kafka=KafkaEndpoint(bootstrap_servers=bootstrap_servers), installation=installation, root_key=root_public.hex()
-    ).write(data)
-    return load_context(data)
+    kafka = KafkaEndpoint(bootstrap_servers=context.kafka.bootstrap_servers, prefix=context.kafka.prefix)
+    Endpoints(kafka=kafka, installation=installation, root_key=root_public.hex()).write(context.data)
+    return load_context(context.data)
+
+
+def topics_of(context: Context) -> tuple[TopicSpec, ...]:
+    """Return the topics that an installation starts with."""
+    return plan([seed.code for seed in seeds() if not seed.is_service], kafka=context.kafka)

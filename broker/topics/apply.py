@@ -104,6 +104,14 @@ class TopicAdmin:
         self._alter([one for one in differences if one.difference is Difference.SETTING])
         self._delete([one.topic for one in differences if one.difference is Difference.UNPLANNED])
 
+    async def remove(self, specs: Sequence[TopicSpec]) -> None:
+        """Delete topics with all that they hold; those that are not there are let be.
+
+        Raises:
+            UnavailableError: no broker answers.
+        """
+        await self._in_thread(lambda: self._delete([spec.name for spec in specs]))
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.to_thread(work)
