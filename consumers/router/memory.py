@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from broker.errors import CorruptHistoryError
 from broker.model.ledger import EntryKind, LedgerEntry
 from broker.model.naming import Shard, bureaus_of, codes, feeds
 from consumers.router.life import NoticeState, Phase, after
+
+logger = structlog.get_logger(__name__)
 
 MessageKey = tuple[str, str, str]
 """Issuer, notice number, message id: within these three, a message id is used once."""
@@ -127,17 +131,20 @@ class MemoryCache:
         """Return the memory and the ledger offset to fold on from; an unreadable cache counts as none."""
         with self._using:
             self.close()
-            try:
-                self._database = self._open()
-                memory, self._ledger_offset = self._read(self._database)
-            except (sqlite3.DatabaseError, ValueError):  # garbage; or a phase of a later version
-                self.forget()
-                self._database = self._open()
-                memory, self._ledger_offset = self._read(self._database)
-            return memory, self._ledger_offset
+            for _ in ("as it is", "made anew"):
+                try:
+                    self._database = self._open()
+                    memory, self._ledger_offset = self._read(self._database)
+                except (sqlite3.Error, OSError, ValueError) as error:  # garbage; or a phase of a later version
+                    self._lose(error)
+                else:
+                    return memory, self._ledger_offset
+            return Memory.empty(self._shard), 0  # nothing can be kept on this disk: then every fold is a whole one
 
     def save(self, learned: Memory, ledger_offset: int) -> None:
-        """Add what was learned since the last save or load; does nothing once the cache was lost to somebody else.
+        """Add what was learned since the last save or load; does nothing once the cache was lost.
+
+        It is lost to somebody else who wrote it, or to a disk that fails: no reason for a router to stop.
 
         Args:
             learned: a merged draft, or the whole memory after a fold.
@@ -146,18 +153,30 @@ class MemoryCache:
         with self._using:
             if self._database is None:
                 return
-            with self._database as database:
-                moved = database.execute(
-                    "UPDATE fold SET ledger_offset = ? WHERE of = ? AND ledger_offset = ?",
-                    (ledger_offset, self._of, self._ledger_offset),
-                )
-                if moved.rowcount == 1:
+            try:
+                with self._database as database:
+                    is_ours = self._move(database, ledger_offset)
+                    if is_ours:
+                        self._write(database, learned)
+            except sqlite3.Error as error:
+                self._lose(error)
+            else:
+                if is_ours:
                     self._ledger_offset = ledger_offset
-                    self._write(database, learned)
-                    return
-                # A router that hung and woke, or its successor, wrote in between. The two would mix: void it for both.
-                database.execute("DELETE FROM fold")
-            self.close()
+                else:
+                    self.close()
+
+    def _move(self, database: sqlite3.Connection, ledger_offset: int) -> bool:
+        """Move the offset from where we left it; if it is not there, the cache is nobody's any more."""
+        moved = database.execute(
+            "UPDATE fold SET ledger_offset = ? WHERE of = ? AND ledger_offset = ?",
+            (ledger_offset, self._of, self._ledger_offset),
+        )
+        if moved.rowcount == 1:
+            return True
+        # A router that hung and woke, or its successor, wrote in between. The two would mix: void it for both.
+        database.execute("DELETE FROM fold")
+        return False
 
     def _write(self, database: sqlite3.Connection, learned: Memory) -> None:
         database.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", learned.positions.items())
@@ -169,6 +188,11 @@ class MemoryCache:
             "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)",
             ((*key, digest) for key, digest in learned.seen.items()),
         )
+
+    def _lose(self, error: Exception) -> None:
+        logger.warning("Cache lost", shard=str(self._shard), problem=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):  # what stays is read, or lost, at the next load
+            self.forget()
 
     def forget(self) -> None:
         """Delete the cache."""

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.errors import UnavailableError
+from broker.members.seed import EVERYTHING_ACTUAL
 from broker.model.change import ChangeKind
 from broker.model.message import Message
 from broker.model.naming import REJECTED, Region, Shard, acks, feeds, inbox, ledger, partition_of
@@ -40,8 +41,6 @@ from tests.support.flaky import BEGIN, CALLS, Call, FlakyTransport, When
 from tests.support.plain import PlainRecord, read
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import World, a_world
-
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("flaky")]
 
 SHARD = Shard(Region.AFRICA, 0)
 BUREAUS = ("ipsg", "zw", "ke", "fr")
@@ -73,7 +72,7 @@ class Town:
 
     async def disturb_directory(self) -> None:
         """Change the directory, so that every service has something to read there."""
-        await self.world.change("ke", ChangeKind.SUBSCRIPTIONS_SET, author="ke")
+        await self.world.change("ke", ChangeKind.SUBSCRIPTIONS_SET, author="ke", subscriptions=EVERYTHING_ACTUAL)
 
     async def litter(self) -> str:
         """Write what cannot be routed, and return its origin."""
@@ -151,7 +150,11 @@ async def town(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> 
             )
             yield town
             stop.set()
-            await asyncio.gather(*town.services)
+            _, late = await asyncio.wait(town.services, timeout=30)
+            for service in late:
+                service.cancel()
+            town.still_at_work()
+            assert not late, late
 
 
 async def _routing(world: World, link: Link, membership: Membership, stop: asyncio.Event) -> None:
@@ -194,6 +197,8 @@ async def _acknowledging(world: World, stop: asyncio.Event, restarts: Counter[st
     await _supervised(restarts, "bureaus", once)
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.xdist_group("flaky")  # one worker, one world
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 async def test_a_notice_passes_whatever_fails_once(call: Call, when: When, town: Town) -> None:
