@@ -33,6 +33,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         owner.close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each test of an `xdist_group` the id by which --dist loadgroup knows it.
+
+    pytest-xdist 3.8 sets `_nodeid`, which pytest 9.2 no longer reads: every test went wherever there was room, and
+    three workers made three demos.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and item.parent is not None and "@" not in item.nodeid.rpartition("]")[2]:
+            item._id = item.parent.id.child(f"{item.name}@{group.args[0]}")
+
+
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> SharedKafka:
     """A real Apache Kafka, shared by the whole run: the one that the environment names, or an embedded one."""
