@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import timedelta
@@ -117,9 +118,22 @@ async def _demo(folder: Path, kafka: KafkaEndpoint, *, console: Console, say: Sa
         holds = acknowledged and _is_whole(report) and len(routed) == len(outcomes)
         console.print(_NEXT_KEPT.format(data=folder) if keep else _NEXT)
         if keep:
-            say("Running until Ctrl-C")
-            await watch.during(asyncio.Event().wait())
+            await watch.during(_until_ctrl_c(say))
         return holds
+
+
+async def _until_ctrl_c(say: Say) -> None:
+    """Wait for Ctrl-C (or SIGTERM): the end that was asked for, so no reason to exit with anything but 0."""
+    came = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, came.set)
+    say("Running until Ctrl-C")
+    try:
+        await came.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)  # once more, and it ends at once
 
 
 class _Watch:
