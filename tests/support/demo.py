@@ -170,9 +170,7 @@ class Demo:
         )
 
     def _left(self) -> list[str]:
-        running = {one for one in self.seen if one.is_running() and one.status() != psutil.STATUS_ZOMBIE}
-        running |= set(_processes_on(self.data))
-        left = [f"{one.pid} {' '.join(one.cmdline())[:200]}" for one in running if one.is_running()]
+        left = [said for one in {*self.seen, *_processes_on(self.data)} if (said := _running(one))]
         return left + [f"port {port}" for port in self._ports() if _listens(port)]
 
     def _ports(self) -> set[int]:
@@ -205,6 +203,14 @@ def _processes_on(data: Path) -> Iterator[psutil.Process]:
             continue
         if any(re.search(rf"{re.escape(str(data))}(/|$)", word) for word in words):
             yield process
+
+
+def _running(process: psutil.Process) -> str:
+    """Say which process it is, or nothing if it has ended (a zombie has, too)."""
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())[:200]}" if process.is_running() else ""
+    except psutil.Error:
+        return ""
 
 
 def _listens(port: int) -> bool:
