@@ -96,10 +96,17 @@ class World:
         await asyncio.gather(*(self._route(shard) for shard in shards))
 
     async def _route(self, shard: Shard) -> None:
-        if shard not in self.routers:
-            self.routers[shard] = await self._taken(shard)
-        while await self.routers[shard].route_poll():
-            pass
+        """Route to the end; take the shard again where Kafka says so: a topic just made may have no leader yet."""
+        while True:
+            if shard not in self.routers:
+                self.routers[shard] = await self._taken(shard)
+            try:
+                while await self.routers[shard].route_poll():
+                    pass
+            except UnavailableError:
+                await self.routers.pop(shard).let_go()
+            else:
+                return
 
     async def _taken(self, shard: Shard) -> ShardRouter:
         """Take a shard, again where Kafka is not ready: its very first transactional producer waits for a topic."""
