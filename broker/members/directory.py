@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Self
 
 from broker.members.bureau import SECRETARIAT, Bureau, is_valid_at, key_id_of
-from broker.model.change import PublicKey, Subscription
+from broker.model.change import BureauStatus, PublicKey, Subscription
+from broker.model.message import Classification
 from broker.model.naming import Region
 
 __all__ = ["SECRETARIAT", "Bureau", "Directory", "Group", "is_valid_at", "key_id_of"]
@@ -20,15 +21,17 @@ __all__ = ["SECRETARIAT", "Bureau", "Directory", "Group", "is_valid_at", "key_id
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Bureaus that circulation and subscriptions cannot tell apart.
+    """Bureaus that the rules on who gets a message cannot tell apart, unless a message names one of them.
 
     Nearly all members of a region keep the subscription that they began with, so a message is held against some ten
-    groups, not against 226 bureaus.
+    groups, not against 226 bureaus. A rule that looks at more of a bureau than this, and its code, adds it here.
     """
 
     is_member: bool
     region: Region
     subscriptions: tuple[Subscription, ...]
+    clearance: Classification
+    status: BureauStatus
     codes: frozenset[str]
 
 
@@ -79,7 +82,7 @@ class Directory:
         return tuple(bureau.code for bureau in self._bureaus.values() if not bureau.is_service)
 
     def groups(self) -> tuple[Group, ...]:
-        """Return everyone but our own services, grouped by all that circulation and subscriptions look at."""
+        """Return everyone but our own services, grouped by all that the rules look at; each bureau is in one group."""
         return self._groups
 
     def key(self, key_id: str) -> tuple[str, PublicKey] | None:
@@ -93,8 +96,9 @@ class Directory:
 
 
 def _grouped(bureaus: Iterable[Bureau]) -> tuple[Group, ...]:
-    codes: dict[tuple[bool, Region, tuple[Subscription, ...]], set[str]] = {}
+    groups: dict[tuple[bool, Region, tuple[Subscription, ...], Classification, BureauStatus], set[str]] = {}
     for bureau in bureaus:
         if not bureau.is_service:
-            codes.setdefault((bureau.is_member, bureau.region, bureau.subscriptions), set()).add(bureau.code)
-    return tuple(Group(*alike, frozenset(members)) for alike, members in codes.items())
+            alike = (bureau.is_member, bureau.region, bureau.subscriptions, bureau.clearance, bureau.status)
+            groups.setdefault(alike, set()).add(bureau.code)
+    return tuple(Group(*alike, frozenset(codes)) for alike, codes in groups.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from typing_extensions import override
@@ -233,6 +234,7 @@ def codes(bureaus: frozenset[str] | set[str]) -> str:
     return " ".join(sorted(bureaus))
 
 
+@lru_cache(maxsize=256)  # the same few audiences come again and again, and each is read by all who handle an entry
 def bureaus_of(text: str) -> frozenset[str]:
     """Read a string of codes."""
     return frozenset(text.split())

@@ -1,4 +1,8 @@
-"""What rules take away from a bureau that circulation, subscription or holding reached: one ordered table."""
+"""What rules take away from a bureau that circulation, subscription or holding reached: one ordered table.
+
+A rule looks at nothing of a bureau but what `Group` holds, and its code only where a message names it (`sets_apart`):
+so one bureau of a group can stand for all.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +65,11 @@ RULES: Rules = (
     (WithheldReason.NOT_ASKED_FOR, is_not_asked_for),
 )
 """In the design's order: the first that holds is the one that the ledger names."""
+
+
+def sets_apart(message: Message) -> frozenset[str]:
+    """Return the codes that a message names, one way or the other: each of them is to be looked at by itself."""
+    return frozenset((*named(message), *message.circulation.exclusions))
 
 
 def withheld_reason(message: Message, bureau: Bureau, *, rules: Rules = RULES) -> WithheldReason | None:

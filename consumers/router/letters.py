@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from broker.model.naming import REJECTED, Shard, inbox, ledger
 from broker.model.outcome import NoticeOfEnd, Outcome, notice_of_end
@@ -71,5 +72,6 @@ class Scribe:
         return Outgoing(number.encode() if number is not None else None, self.codec.encode(one.entry), ())
 
 
+@cache  # as many as there are bureaus; they are asked for by every delivery
 def _inbox(bureau: str) -> TopicPartition:
     return TopicPartition(inbox(bureau), 0)
