@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,9 +25,10 @@ from broker.model.naming import feed
 from broker.model.notice import Notice
 from broker.model.outcome import Outcome
 from broker.schema.codec import Codec
-from broker.transport.headers import message_headers, new_traceparent
+from broker.transport.directory import Follows
+from broker.transport.headers import message_headers
 from broker.transport.link import linked
-from broker.transport.publisher import RecordPlace
+from broker.transport.publisher import RecordPlace, Writes
 from broker.trust.keys import KeyRing
 from broker.trust.signing import RecordKind, Signer
 from producers.door import refuse_if_wrong
@@ -51,30 +52,6 @@ class Signers(Protocol):
 
     def signer(self, code: str) -> Signer:
         """Return a bureau's signer; raise a `RefusedError` where its key is not here."""
-        ...
-
-
-class Follows(Protocol):
-    """Where the directory comes from."""
-
-    async def at_its_end(self) -> Directory:
-        """Return the directory as of now."""
-        ...
-
-
-class Writes(Protocol):
-    """Writes records outside of transactions, each durable once this returns."""
-
-    async def publish(
-        self,
-        topic: str,
-        *,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]] = (),
-        partition: int | None = None,
-    ) -> RecordPlace:
-        """Write one record to a topic, by its bare name."""
         ...
 
 
@@ -224,7 +201,7 @@ class Producer:
         refuse_if_wrong(message, directory=directory, signs_as=signer.bureau, today=self._clock.now().date())
         value = self._codec.encode(message)
         signature = signer.sign(RecordKind.MESSAGE, directory.installation or "", value)
-        headers = message_headers(message, key_id=signer.key_id, signature=signature, traceparent=new_traceparent())
+        headers = message_headers(message, key_id=signer.key_id, signature=signature)
         if self._outcomes is not None:
             await self._outcomes.expect(message.issuer, message.message_id, sha256(value).digest())
         topic = feed(message.parsed_number.message_class, message.region)

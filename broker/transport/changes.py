@@ -11,7 +11,7 @@ from broker.schema.codec import Codec
 from broker.transport.directory import DirectoryFollower, LoggedChange
 from broker.transport.fanout import Outgoing
 from broker.transport.headers import broker_headers
-from broker.transport.publisher import Published, Publisher
+from broker.transport.publisher import Publisher, RecordPlace
 from broker.trust.signing import RecordKind, Signer
 
 
@@ -28,7 +28,7 @@ class IneffectiveChangeError(RefusedError):
 
 async def put(
     change: DirectoryChange, *, installation: str, signer: Signer, publisher: Publisher, codec: Codec
-) -> asyncio.Future[Published]:
+) -> asyncio.Future[RecordPlace]:
     """Sign a change and hand it over to the log, after those handed over before.
 
     Returns:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -44,6 +45,14 @@ class LoggedChange:
     """None: it took effect."""
     detail: str = ""
     """What is wrong with a record that is no change."""
+
+
+class Follows(Protocol):
+    """Where the directory comes from: a `DirectoryFollower`, or what stands in for it in a test."""
+
+    async def at_its_end(self) -> Directory:
+        """Return the directory as of now."""
+        ...
 
 
 class DirectoryFollower:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -45,8 +45,20 @@ class RecordPlace(NamedTuple):
     timestamp_ms: int
 
 
-Published = RecordPlace
-"""The same, by the name of what happened."""
+class Writes(Protocol):
+    """Writes records outside of transactions: a `Publisher`, or what stands in for it in a test."""
+
+    async def publish(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
+    ) -> RecordPlace:
+        """Write one record to a topic, by its bare name; durable once this returns."""
+        ...
 
 
 class Publisher:

@@ -11,9 +11,10 @@ from broker.model.receipt import ActorKind, DeclineReason, Stage
 from broker.schema.codec import Codec
 from broker.transport.headers import broker_headers
 from broker.transport.inbox import DeliveryKind
+from broker.transport.publisher import Writes
 from broker.trust.signing import RecordKind, Signer
 from consumers.bureau.receipts import batched, may_follow, receipt_of
-from consumers.bureau.sending import Writes, send
+from consumers.bureau.sending import send
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Known, Owed
 

@@ -10,24 +10,25 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import structlog
 
 from broker.clock import SystemClock
 from broker.endpoints import locate
 from broker.errors import NoticewireError, UnavailableError
-from broker.members.directory import Directory
 from broker.model.naming import inbox
 from broker.model.receipt import ActorKind, DeclineReason, Stage
+from broker.transport.directory import Follows
 from broker.transport.inbox import Delivery, InboxDecoder
 from broker.transport.kafka import TopicPartition
 from broker.transport.link import linked
+from broker.transport.publisher import Writes
 from broker.transport.reader import RawReader
 from broker.trust.keys import KeyRing
 from broker.trust.signing import Signer
 from consumers.bureau.desk import PROGRAM, Desk
-from consumers.bureau.sending import Writes, send
+from consumers.bureau.sending import send
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Parked
 
@@ -41,14 +42,6 @@ FLUSH_RECEIPTS = 200
 
 _LEAVE_WITHIN = timedelta(seconds=30)
 _PAUSE_SECONDS = 0.5
-
-
-class Follows(Protocol):
-    """Where the directory comes from."""
-
-    async def at_its_end(self) -> Directory:
-        """Return the directory as of now."""
-        ...
 
 
 class Inbox:
@@ -79,7 +72,7 @@ class Inbox:
         self._handed: Delivery | None = None
         self._flushing = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
-        self._failure: NoticewireError | None = None
+        self._failure: Exception | None = None
 
     @classmethod
     @asynccontextmanager
@@ -239,7 +232,7 @@ class Inbox:
             try:
                 if self._desk.is_dirty:
                     await self.flush()
-            except NoticewireError as error:
+            except Exception as error:  # noqa: BLE001 - a full disk, too: the next call tells it, or nobody would
                 self._failure = error
                 return
 

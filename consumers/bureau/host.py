@@ -26,14 +26,15 @@ from broker.model.naming import Region, acks, inbox
 from broker.model.receipt import ActorKind, DeclineReason, Stage
 from broker.schema.codec import Codec
 from broker.settings import KafkaSettings
+from broker.transport.directory import Follows
 from broker.transport.inbox import Delivery, DeliveryKind, InboxDecoder
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.link import linked
+from broker.transport.publisher import Writes
 from broker.transport.reader import RawReader
 from broker.trust.keys import KeyRing
-from consumers.bureau.client import Follows
 from consumers.bureau.desk import PROGRAM, Desk
-from consumers.bureau.sending import Writes, send
+from consumers.bureau.sending import send
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Owed
 

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
 from broker.errors import UnavailableError
 from broker.model.naming import acks
+from broker.transport.publisher import Writes
 from consumers.bureau.tables import Owed
 
 logger = structlog.get_logger(__name__)
 
 _BACK_OFF_FIRST = timedelta(milliseconds=200)
 _BACK_OFF_MAX = timedelta(seconds=5)
-
-
-class Writes(Protocol):
-    """Writes records outside of transactions, each durable once this returns."""
-
-    async def publish(
-        self,
-        topic: str,
-        *,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]] = (),
-        partition: int | None = None,
-    ) -> object:
-        """Write one record to a topic, by its bare name."""
-        ...
 
 
 async def send(owed: Iterable[tuple[str, Owed]], *, publisher: Writes, give_up_after: timedelta | None = None) -> None:
