@@ -5,7 +5,7 @@ Pure: `after` says what a delivery makes of a holding; `consumers.bureau.state` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from broker.model.message import ENDS, Event
@@ -53,7 +53,7 @@ def after(delivery: Delivery, holding: Holding | None) -> Holding | None:
     if holding is not None and (revision < holding.revision or holding.event in ENDS):
         return holding
     removed = delivery.kind is DeliveryKind.END or event in ENDS
-    told = Holding(
+    return Holding(
         number=delivery.number,
         event=event,
         revision=revision,
@@ -62,7 +62,3 @@ def after(delivery: Delivery, holding: Holding | None) -> Holding | None:
         value=None if removed else delivery.value,
         digest=delivery.digest,
     )
-    if holding is not None and holding.is_ended and not removed and event is not Event.REVISED:
-        # Suspended unseen, then reinstated: the message is whole again, and it came, so the bureau may hold it.
-        return replace(told, value=delivery.value)
-    return told

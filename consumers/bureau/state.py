@@ -36,8 +36,8 @@ from consumers.bureau.tables import SCHEMA, Known, Owed, Parked
 class BureauState:
     """One bureau's file, open.
 
-    Whoever opens it with `open` owns it: an earlier owner's next write raises `FencedError`. `look` only reads, and may
-    be used beside a running client.
+    Whoever opens it with `open` owns it: an earlier owner's next write raises `FencedError`. `look` may be used beside
+    a running client: it only reads, and notes a stage that a person acknowledged.
     """
 
     def __init__(self, database: sqlite3.Connection, *, path: Path, epoch: int | None) -> None:
@@ -79,7 +79,7 @@ class BureauState:
 
     @classmethod
     def look(cls, path: Path) -> Self | None:
-        """Open a bureau's file for reading, beside its owner; `None` if there is none yet."""
+        """Open a bureau's file beside its owner; `None` if there is none yet."""
         if not path.exists():
             return None
         return cls(sqlite3.connect(path, isolation_level=None, timeout=10), path=path, epoch=None)
