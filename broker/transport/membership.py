@@ -178,7 +178,7 @@ class _Running:
     lease: Lease
     task: asyncio.Task[None]
     told_at: float | None = None
-    """When it was told to stop, on the loop's clock."""
+    """When it was told to stop, or cancelled, on the loop's clock."""
 
 
 @dataclass(slots=True)
@@ -244,6 +244,7 @@ class _Sharing:
         if running.told_at is None:
             running.told_at = _now()
         elif _now() > running.told_at + self.grace_seconds:
+            running.told_at = _now()  # cancelled again at each turn, it could never let go of what it holds
             running.task.cancel()
 
     def keep(self, wanted: frozenset[Shard]) -> None:
