@@ -16,13 +16,10 @@ from broker.model.base import new_message_id
 from broker.model.message import Event
 from broker.model.naming import MessageClass, NoticeNumber
 
-OWNERS_EVENTS = frozenset({Event.REQUESTED, Event.WITHDRAWN, Event.SENT})
-"""What the owner says itself; a diffusion's revision too (design section 2, "Who may say what")."""
-
 SECRETARIATS_EVENTS = frozenset(
     {Event.PUBLISHED, Event.REFUSED, Event.SUSPENDED, Event.REINSTATED, Event.CANCELLED, Event.EXPIRED}
 )
-"""What the Secretariat says; a notice's revision too."""
+"""What the Secretariat says, and a notice's revision; the rest is the owner's (design section 2)."""
 
 FIRST_REVISION = {Event.REQUESTED: 0, Event.REFUSED: 0, Event.PUBLISHED: 1, Event.SENT: 1}
 """Events that have only one possible revision. The others continue what a file does not know, so they state it."""

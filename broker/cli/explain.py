@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from broker.cli.context import FAILED, Context, DataOption, JsonOption, load_context, print_json, run_async
 from broker.clock import SystemClock
-from broker.errors import CorruptHistoryError, MisuseError, RefusedError, RejectedRecordError
+from broker.errors import CorruptHistoryError, InvalidFieldError, MisuseError, RefusedError, RejectedRecordError
 from broker.members.directory import Directory
 from broker.model.diffusion import Diffusion
 from broker.model.ledger import EntryKind, LedgerEntry, WithheldReason
@@ -28,8 +27,6 @@ from consumers.router.life import NoticeState, after, check_issuer, check_life
 from consumers.router.memory import Memory
 from producers.files import read
 from producers.preparation import prepare
-
-_NUMBER = re.compile(r"[a-z][a-z0-9-]*-[nd]-\d{4}-\d{6}")
 
 
 def register(cli: typer.Typer) -> None:
@@ -62,7 +59,7 @@ def explain(
 
     Example: noticewire explain zw-n-2026-000001 --data ./data
     """
-    is_number = _NUMBER.fullmatch(what) is not None and not Path(what).exists()
+    is_number = not Path(what).exists() and _is_number(what)
     if not is_number and not Path(what).is_file():
         raise MisuseError(f"{what} is neither a file nor a notice number")
     explanations = run_async(_explain(what, load_context(data), is_number=is_number))
@@ -74,6 +71,14 @@ def explain(
                 typer.echo(line)
     if any(one.problem is not None for one in explanations):
         raise typer.Exit(FAILED)
+
+
+def _is_number(what: str) -> bool:
+    try:
+        NoticeNumber.parse(what)
+    except InvalidFieldError:
+        return False
+    return True
 
 
 async def _explain(what: str, context: Context, *, is_number: bool) -> list[Explanation]:

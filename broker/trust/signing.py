@@ -15,9 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from broker.members.bureau import key_id_of
 
-SIGNATURE_BYTES = 64
-PUBLIC_BYTES = 32
-
 
 class RecordKind(StrEnum):
     """What sort of record is signed; part of what is signed, so never rename one."""

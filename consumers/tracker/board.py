@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from broker.model.naming import Region
 from broker.store.positions import Place, next_offsets
-from broker.store.tables import deliveries, messages, receipts
+from broker.store.tables import deliveries, messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,14 +166,6 @@ async def read_deliveries(
         wanted = wanted.where(deliveries.c.received_at.is_(None))
     async with engine.connect() as connection:
         return [DeliveryRow(**row._asdict()) for row in await connection.execute(wanted)]
-
-
-async def read_verdicts(engine: AsyncEngine) -> dict[str, int]:
-    """Return how many receipts there are: by `counted`, `pending`, or the reason why not counted."""
-    said = func.coalesce(receipts.c.reason, receipts.c.verdict)
-    async with engine.connect() as connection:
-        rows = await connection.execute(select(said.label("said"), func.count().label("receipts")).group_by(said))
-        return {row.said: row.receipts for row in rows}
 
 
 def board_table(rows: Sequence[BoardRow], *, title: str | None = "Acknowledgement board") -> Table:
