@@ -70,5 +70,5 @@ def _explain_own_errors(_: object, __: str, event: Event) -> Event:
     info = event.get("exc_info")
     error = info if isinstance(info, BaseException) else sys.exc_info()[1] if info is True else None
     if isinstance(error, NoticewireError):
-        event |= {key: value for key, value in error.log_fields().items() if key not in event}
+        return {**error.log_fields(), **event}
     return event

@@ -65,9 +65,8 @@ def plain(record: ConsumerRecord[bytes | None, bytes | None], *, prefix: str) ->
     """Decode a consumed record."""
     raw = record.value or b""
     subject, fields = decode(raw)
-    headers = {key: value for key, value in record.headers if value is not None}
     topic = record.topic.removeprefix(prefix)
-    return PlainRecord(topic, record.partition, record.offset, record.key, raw, subject, fields, headers)
+    return PlainRecord(topic, record.partition, record.offset, record.key, raw, subject, fields, dict(record.headers))
 
 
 async def read(kafka: KafkaSettings, *topics: str) -> list[PlainRecord]:

@@ -10,8 +10,9 @@ import pytest
 
 from broker.model.command import Command, CommandKind
 from broker.model.ledger import EntryKind
-from broker.model.message import Event, Message
+from broker.model.message import Event
 from broker.model.naming import Origin, Region, Shard, feeds
+from broker.model.notice import Notice
 from broker.model.outcome import Verdict
 from broker.model.rejection import RejectReason
 from broker.settings import KafkaSettings
@@ -26,7 +27,7 @@ from tests.support.feeds import INSTALLATION, NOW, Feeds, with_header
 NUMBER = "zw-n-2026-000001"
 
 
-def a_request(**fields: object) -> Message:
+def a_request(**fields: object) -> Notice:
     return a_purple_notice(**{"number": NUMBER, "event": "requested", **fields})
 
 
