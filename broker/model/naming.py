@@ -133,6 +133,10 @@ def inbox(bureau: str) -> str:
     return f"inbox.{bureau}"
 
 
+_PLACE_CHARS_MAX = 30
+"""Partition and offset, with the slash, as Kafka counts (31 and 63 bits); Python reads no number of 5,000 digits."""
+
+
 class Origin(NamedTuple):
     """Where a record was first written; never carries an installation's prefix."""
 
@@ -149,7 +153,8 @@ class Origin(NamedTuple):
         """
         topic, _, rest = text.partition("/")
         partition, _, offset = rest.partition("/")
-        if not (topic and text.isascii() and partition.isdecimal() and offset.isdecimal()):
+        is_whole = topic and text.isascii() and partition.isdecimal() and offset.isdecimal()
+        if not is_whole or len(rest) > _PLACE_CHARS_MAX:
             raise InvalidFieldError("origin", "is not an origin", "<topic>/<partition>/<offset>")
         return cls(topic, int(partition), int(offset))
 

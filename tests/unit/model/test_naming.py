@@ -73,7 +73,16 @@ def test_an_origin_is_read_as_it_is_written() -> None:
     assert origin.shard == Shard(Region.ASIA_PACIFIC, 1)
     with pytest.raises(InvalidFieldError, match="regional topic"):
         _ = Origin("inbox.fr", 0, 1).shard
-    for text in ("", "notices.africa", "notices.africa/1", "notices.africa/1/x", "/1/2", "a/1/2/3", "a/1/٢"):
+    for text in (
+        "",
+        "notices.africa",
+        "notices.africa/1",
+        "notices.africa/1/x",
+        "/1/2",
+        "a/1/2/3",
+        "a/1/٢",
+        f"notices.africa/1/{'1' * 5000}",
+    ):
         with pytest.raises(InvalidFieldError):
             Origin.parse(text)
 
