@@ -21,12 +21,22 @@ class KafkaEndpoint(BaseModel, frozen=True):
     prefix: str = ""
 
 
+class ServiceEndpoint(BaseModel, frozen=True):
+    """A service that runs."""
+
+    pid: int
+
+
 class Endpoints(BaseModel, frozen=True):
     """What a running system says of itself in `<data>/endpoints.json`; unknown parts are for others."""
 
     kafka: KafkaEndpoint
     installation: str | None = None
     root_key: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    pid: int | None = None
+    """Of the process that keeps it running."""
+    services: dict[str, ServiceEndpoint] = Field(default_factory=dict)
+    """By name: `router-0`, `tracker`, `audit`."""
 
     def write(self, data: Path) -> None:
         """Put it where every command with `--data` finds it; whole or not at all."""

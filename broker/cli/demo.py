@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import signal
 import tempfile
@@ -23,7 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from broker.cli.audit import print_report, verify_history
 from broker.cli.context import FAILED, Context, DataOption, KafkaEndpoint, load_context
 from broker.cli.serve import Service
-from broker.cli.system import Say, System, kafka_for, running_system, topics_of
+from broker.cli.supervisor import Say
+from broker.cli.system import System, kafka_for, running_system, topics_of
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError
 from broker.members.seed import AUDIT
@@ -88,10 +90,10 @@ def demo(
 
     with (
         _folder(data, keep=keep) as folder,
-        kafka_for(folder, say) as kafka,
+        kafka_for(folder, say, default_prefix=f"demo-{secrets.token_hex(3)}-") as kafka,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        holds = runner.run(_demo(folder, kafka, console=console, say=say, keep=keep))
+        holds = runner.run(_demo(folder, kafka.endpoint, console=console, say=say, keep=keep))
     if not holds:
         raise typer.Exit(FAILED)
 

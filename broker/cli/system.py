@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 from broker.cli.context import Context, Endpoints, KafkaEndpoint, load_context
 from broker.cli.serve import STOP_PATIENCE_SECONDS, Service, start
+from broker.cli.supervisor import Say
 from broker.clock import SystemClock
 from broker.embedded import EmbeddedKafka
 from broker.embedded.leash import Leashed
@@ -23,9 +23,6 @@ from broker.topics.plan import TopicSpec, plan
 from broker.transport.founding import found
 from broker.transport.link import linked
 
-Say = Callable[[str], None]
-"""Is told of each step, a line at a time."""
-
 _LOG_LINES = 8
 
 
@@ -35,8 +32,7 @@ class ServiceEndedError(NoticewireError):
     code = "service_ended"
 
     def __init__(self, service: Service, exit_code: int, log: Path) -> None:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
-        super().__init__(f"{service} ended with exit code {exit_code}; its log {log} ends:\n" + "\n".join(tail))
+        super().__init__(f"{service} ended with exit code {exit_code}; its log {log} ends:\n{log_tail(log)}")
 
 
 @dataclass(kw_only=True)
@@ -57,23 +53,37 @@ class System:
                 raise ServiceEndedError(service, code, log_of(self.context.data, service))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningKafka:
+    """A cluster to work on."""
+
+    endpoint: KafkaEndpoint
+    node: EmbeddedKafka | None = None
+    """Ours, if it is."""
+
+
 @contextlib.contextmanager
-def kafka_for(data: Path, say: Say) -> Iterator[KafkaEndpoint]:
+def kafka_for(data: Path, say: Say, *, default_prefix: str = "", long_lived: bool = False) -> Iterator[RunningKafka]:
     """Run Kafka on the data folder; or, where the settings name a cluster, use that one.
 
-    Synchronous, so that Ctrl-C reaches it at any moment of its start and stop. On a cluster that exists everything gets
-    a prefix of its own, unless the settings have one.
+    Synchronous, so that Ctrl-C reaches it at any moment of its start and stop.
+
+    Args:
+        data: the data folder; Kafka's own data lie in `kafka/`.
+        say: is told of each step.
+        default_prefix: on a cluster that exists, goes before every name, unless the settings have a prefix.
+        long_lived: whether our own will run for hours.
     """
     named = load_context(data).settings.kafka
     if "bootstrap_servers" in named.model_fields_set:
-        prefix = named.prefix if "prefix" in named.model_fields_set else f"demo-{secrets.token_hex(3)}-"
+        prefix = named.prefix if "prefix" in named.model_fields_set else default_prefix
         say(f"Using the cluster at {named.bootstrap_servers}, with the prefix {prefix!r}")
-        yield KafkaEndpoint(bootstrap_servers=named.bootstrap_servers, prefix=prefix)
+        yield RunningKafka(endpoint=KafkaEndpoint(bootstrap_servers=named.bootstrap_servers, prefix=prefix))
         return
     since = monotonic()
-    with EmbeddedKafka(data / "kafka", progress=say) as kafka:
-        say(f"Apache Kafka runs on {kafka.bootstrap_servers} ({monotonic() - since:.1f} s)")
-        yield KafkaEndpoint(bootstrap_servers=kafka.bootstrap_servers)
+    with EmbeddedKafka(data / "kafka", progress=say, long_lived=long_lived) as node:
+        say(f"Apache Kafka runs on {node.bootstrap_servers} ({monotonic() - since:.1f} s)")
+        yield RunningKafka(endpoint=KafkaEndpoint(bootstrap_servers=node.bootstrap_servers), node=node)
 
 
 @contextlib.asynccontextmanager
@@ -105,9 +115,16 @@ async def running_system(
         (data / "endpoints.json").unlink(missing_ok=True)
 
 
-def log_of(data: Path, service: Service) -> Path:
+def log_of(data: Path, service: str) -> Path:
     """Return where a service's JSON lines go."""
     return data / "logs" / f"{service}.log"
+
+
+def log_tail(log: Path, lines: int = _LOG_LINES) -> str:
+    """Return the end of a log."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 async def found_installation(context: Context, say: Say) -> Context:

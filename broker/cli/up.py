@@ -1,0 +1,151 @@
+"""`noticewire up`: an installation that lasts, on a data folder, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from broker.cli.context import Context, DataOption, Endpoints, load_context
+from broker.cli.serve import STOP_PATIENCE_SECONDS, Service, start
+from broker.cli.supervisor import BACK_OFF_SECONDS, Say, Supervisor
+from broker.cli.system import RunningKafka, found_installation, kafka_for, log_of, log_tail
+from broker.endpoints import ServiceEndpoint
+from broker.errors import MisuseError, NoticewireError
+
+_LOOK_SECONDS = 0.25
+
+
+def register(cli: typer.Typer) -> None:
+    """Add this command to the command line."""
+    cli.command("up")(up)
+
+
+def up(
+    *,
+    data: DataOption = None,
+    routers: Annotated[int, typer.Option("--routers", min=1, max=12, help="How many routers share the shards.")] = 1,
+) -> None:
+    """Run Kafka and all services on a data folder that lasts, until Ctrl-C; what dies is started again.
+
+    A second start carries on where the first ended. Where everything listens is in `endpoints.json` in that folder.
+    Example: noticewire up --data ./data
+    """
+    console = Console()
+    since = monotonic()
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{monotonic() - since:8.1f} s[/]  {line}", highlight=False, markup=True)
+
+    folder = load_context(data).data.absolute()
+    with (
+        _held(folder),
+        kafka_for(folder, say, long_lived=True) as kafka,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_up(folder, kafka, routers=routers, say=say))
+
+
+async def _up(folder: Path, kafka: RunningKafka, *, routers: int, say: Say) -> None:
+    Endpoints(kafka=kafka.endpoint).write(folder)
+    context = await found_installation(load_context(folder), say)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    supervisor = Supervisor(say, patience_seconds=STOP_PATIENCE_SECONDS)
+    node = _Node(kafka, say)
+    try:
+        for name, service in _wanted(routers):
+            _add(supervisor, name, service, folder)
+        _write_endpoints(context, supervisor)
+        say(f"Runs until Ctrl-C, on {folder}; where everything listens is in {folder / 'endpoints.json'}")
+        while not stopping.is_set():
+            await node.check()
+            if supervisor.check():
+                _write_endpoints(context, supervisor)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
+        say(f"Stopping: what is in flight has {STOP_PATIENCE_SECONDS:g} s to finish")
+    finally:
+        await asyncio.to_thread(supervisor.stop)
+        (folder / "endpoints.json").unlink(missing_ok=True)
+    say("Stopped")
+
+
+class _Node:
+    """Starts our own Kafka again when it dies; on a cluster of somebody else's there is nothing to do."""
+
+    def __init__(self, kafka: RunningKafka, say: Say) -> None:
+        self._node = kafka.node
+        self._say = say
+        self._deaths = 0
+        self._not_before = 0.0
+
+    async def check(self) -> None:
+        """Look, and start it again on the same data and the same port."""
+        if self._node is None or self._node.running:
+            return
+        if monotonic() < self._not_before:
+            return
+        self._say("Apache Kafka has ended; started again")
+        try:
+            await asyncio.to_thread(self._node.start)
+        except NoticewireError as error:
+            wait = BACK_OFF_SECONDS[min(self._deaths, len(BACK_OFF_SECONDS) - 1)]
+            self._deaths += 1
+            self._not_before = monotonic() + wait
+            self._say(f"Apache Kafka could not be started, again in {wait:g} s: {error}")
+        else:
+            self._deaths = 0
+
+
+def _wanted(routers: int) -> Iterator[tuple[str, Service]]:
+    for number in range(routers):
+        yield f"router-{number}", Service.ROUTER
+    yield "tracker", Service.TRACKER
+    yield "audit", Service.AUDIT
+
+
+def _add(supervisor: Supervisor, name: str, service: Service, folder: Path) -> None:
+    log = log_of(folder, name)
+    supervisor.add(name, lambda: start(service, folder, log=log), last_words=lambda: log_tail(log, lines=3))
+
+
+def _write_endpoints(context: Context, supervisor: Supervisor) -> None:
+    """Say where everything is now: process ids change when something was started again."""
+    known = Endpoints.model_validate_json((context.data / "endpoints.json").read_bytes())
+    services = {
+        one.name: ServiceEndpoint(pid=one.process.pid) for one in supervisor.services if one.process is not None
+    }
+    known.model_copy(update={"services": services, "pid": os.getpid()}).write(context.data)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the data folder for this process alone.
+
+    Raises:
+        MisuseError: another `up` holds it; names its process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "up.lock").open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise MisuseError(f"{folder} is held by `noticewire up` in process {lock.read().strip()}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
