@@ -22,12 +22,12 @@ from rich.live import Live
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.cli.audit import print_report, verify_history
-from broker.cli.context import FAILED, Context, DataOption, KafkaEndpoint, load_context
+from broker.cli.context import FAILED, Context, DataOption, load_context
 from broker.cli.serve import Service
 from broker.cli.supervisor import Say
-from broker.cli.system import System, kafka_for, running_system, topics_of
+from broker.cli.system import RunningKafka, System, kafka_for, running_system, topics_of
 from broker.clock import SystemClock
-from broker.errors import MisuseError, RefusedError
+from broker.errors import MisuseError, RefusedError, UnavailableError
 from broker.members.seed import AUDIT
 from broker.model.naming import SHARDS, ledger
 from broker.model.outcome import Outcome, Verdict
@@ -49,6 +49,7 @@ MARK = ".noticewire-demo"
 T = TypeVar("T")
 
 _FRAME_SECONDS = 0.5
+_HOST_PATIENCE_SECONDS = 10.0
 _OUTCOME_WITHIN = timedelta(seconds=60)
 _ACKNOWLEDGED_WITHIN_SECONDS = 180.0
 _ARCHIVED_WITHIN_SECONDS = 90.0
@@ -93,21 +94,21 @@ def demo(
         kafka_for(folder, say, default_prefix=f"demo-{secrets.token_hex(3)}-") as kafka,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        holds = runner.run(_demo(folder, kafka.endpoint, console=console, say=say, keep=keep))
+        holds = runner.run(_demo(folder, kafka, console=console, say=say, keep=keep))
     if not holds:
         raise typer.Exit(FAILED)
 
 
-async def _demo(folder: Path, kafka: KafkaEndpoint, *, console: Console, say: Say, keep: bool) -> bool:
+async def _demo(folder: Path, kafka: RunningKafka, *, console: Console, say: Say, keep: bool) -> bool:
     """Circulate the samples through running services; return whether everything holds."""
     async with contextlib.AsyncExitStack() as stack:
-        system = await stack.enter_async_context(running_system(folder, kafka, services=SERVICES, say=say))
-        if kafka.prefix and not keep:
+        system = await stack.enter_async_context(running_system(folder, kafka.endpoint, services=SERVICES, say=say))
+        if kafka.endpoint.prefix and not keep:
             # Somebody's own cluster: leave it as it was found.
             stack.push_async_callback(TopicAdmin(system.context.kafka).remove, topics_of(system.context))
         engine = await open_store(sqlite_url(folder / "tracker.db"))
         stack.push_async_callback(engine.dispose)
-        watch = _Watch(system, await stack.enter_async_context(_bureaus(system.context)))
+        watch = _Watch(system, await stack.enter_async_context(_bureaus(system.context)), kafka)
         say("Every bureau listens to its inbox")
 
         outcomes = await watch.during(_circulate(folder, say))
@@ -141,21 +142,25 @@ async def _until_ctrl_c(say: Say) -> None:
 class _Watch:
     """Sees to it that whatever runs beside the demo's steps still does."""
 
-    def __init__(self, system: System, bureaus: asyncio.Task[None]) -> None:
+    def __init__(self, system: System, bureaus: asyncio.Task[None], kafka: RunningKafka) -> None:
         self._system = system
         self._bureaus = bureaus
+        self._kafka = kafka.node
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something, unless a service or the bureaus' host ends first.
+        """Do something, unless Kafka, a service or the bureaus' host ends first.
 
         Raises:
             ServiceEndedError: a service ended.
+            UnavailableError: our own Kafka ended.
         """
         task = asyncio.create_task(work)
         try:
             while not task.done():
                 await asyncio.wait({task, self._bureaus}, timeout=_FRAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 self._system.check()
+                if self._kafka is not None and not self._kafka.running:
+                    raise UnavailableError(f"Apache Kafka has ended:\n{self._kafka.log_tail()}")
                 if self._bureaus.done():
                     self._bureaus.result()
             return task.result()
@@ -174,6 +179,9 @@ async def _bureaus(context: Context) -> AsyncIterator[asyncio.Task[None]]:
             yield hosting
         finally:
             stop.set()
+            # Without Kafka it would try for ever to send its receipts: they are in the bureaus' files.
+            await asyncio.wait({hosting}, timeout=_HOST_PATIENCE_SECONDS)
+            hosting.cancel()
             await asyncio.wait({hosting})
 
 

@@ -13,7 +13,6 @@ never a delivery. Non-obvious, each once a fault of a prototype:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -276,8 +275,11 @@ class _Sharing:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=self.grace_seconds)
-        with contextlib.suppress(Exception):  # on the way out, what `share` raises matters more
+        try:
             self.collect()
+        except Exception:
+            # On the way out, what `share` raises matters more.
+            logger.exception("A shard failed while it was let go")
 
 
 async def _run(work: Work, shard: Shard, lease: Lease) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.errors import UnavailableError
 from broker.model import naming
 from broker.model.naming import Shard
 from broker.store.positions import Holding, Place, take
@@ -79,6 +80,8 @@ class TrackerService:
         await share(membership, self._work, stopping=stopping)
 
     async def _work(self, shard: Shard, lease: Lease) -> None:
+        if not await lease.confirm():  # else a stale assignment would take the shard from its rightful owner
+            raise UnavailableError("the group does not answer: whether this shard is ours is not known")
         await self.follow(shard, lease.stop)
 
     async def follow(self, shard: Shard, stop: asyncio.Event) -> None:
