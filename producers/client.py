@@ -26,7 +26,7 @@ from broker.model.notice import Notice
 from broker.model.outcome import Outcome
 from broker.schema.codec import Codec
 from broker.transport.directory import Follows
-from broker.transport.headers import message_headers
+from broker.transport.headers import signed_headers
 from broker.transport.link import linked
 from broker.transport.publisher import RecordPlace, Writes
 from broker.trust.keys import KeyRing
@@ -201,7 +201,7 @@ class Producer:
         refuse_if_wrong(message, directory=directory, signs_as=signer.bureau, today=self._clock.now().date())
         value = self._codec.encode(message)
         signature = signer.sign(RecordKind.MESSAGE, directory.installation or "", value)
-        headers = message_headers(message, key_id=signer.key_id, signature=signature)
+        headers = signed_headers(message, key_id=signer.key_id, signature=signature)
         if self._outcomes is not None:
             await self._outcomes.expect(message.issuer, message.message_id, sha256(value).digest())
         topic = feed(message.parsed_number.message_class, message.region)

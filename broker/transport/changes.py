@@ -10,7 +10,7 @@ from broker.model.naming import DIRECTORY
 from broker.schema.codec import Codec
 from broker.transport.directory import DirectoryFollower, LoggedChange
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.transport.publisher import Publisher, RecordPlace
 from broker.trust.signing import RecordKind, Signer
 
@@ -39,7 +39,7 @@ async def put(
     """
     value = codec.encode(change)
     signature = signer.sign(RecordKind.DIRECTORY, installation, value)
-    headers = broker_headers(change, key_id=signer.key_id, signature=signature)
+    headers = signed_headers(change, key_id=signer.key_id, signature=signature)
     return await publisher.send(DIRECTORY, 0, Outgoing(change.code.encode(), value, tuple(headers)))
 
 

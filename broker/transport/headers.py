@@ -72,21 +72,7 @@ class Headers:
     origin: str | None = None
 
 
-def message_headers(
-    message: Message, *, key_id: str, signature: bytes, traceparent: str | None = None
-) -> RecordHeaders:
-    """Return the headers of a notice or diffusion on a feed.
-
-    Args:
-        message: what the record's value says.
-        key_id: of the issuer's key.
-        signature: 64 bytes; written as base64 text.
-        traceparent: the trace that this belongs to; a new one begins where there is none.
-    """
-    return broker_headers(message, key_id=key_id, signature=signature, traceparent=traceparent)
-
-
-def broker_headers(
+def signed_headers(
     value: Value,
     *,
     key_id: str,
@@ -94,14 +80,14 @@ def broker_headers(
     id: str | None = None,  # noqa: A002 - CloudEvents' word
     traceparent: str | None = None,
 ) -> RecordHeaders:
-    """Return the headers of any signed record: outcomes, notices of end, rejections, receipts, directory changes.
+    """Return the headers of a signed record, whoever signs it: a bureau, the Secretariat or the broker itself.
 
     Args:
         value: what the record's value says.
         key_id: of the signer's key.
         signature: 64 bytes; written as base64 text.
         id: for values without an id of their own (receipts, rejections); a fresh one where left out.
-        traceparent: as in `message_headers`.
+        traceparent: the trace that this belongs to; a new one begins where there is none.
     """
     said = _said_by(value)
     texts = {

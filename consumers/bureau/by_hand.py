@@ -9,7 +9,7 @@ from broker.errors import InvalidFieldError, RefusedError
 from broker.model.naming import Origin
 from broker.model.receipt import ActorKind, DeclineReason, Stage
 from broker.schema.codec import Codec
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.transport.inbox import DeliveryKind
 from broker.transport.publisher import Writes
 from broker.trust.signing import RecordKind, Signer
@@ -54,7 +54,7 @@ async def acknowledge_by_hand(
     for shard, batch in batched(signer.bureau, [(Origin.parse(known.origin).shard, receipt)]):
         value = codec.encode(batch)
         signature = signer.sign(RecordKind.RECEIPTS, installation, value)
-        headers = broker_headers(batch, key_id=signer.key_id, signature=signature)
+        headers = signed_headers(batch, key_id=signer.key_id, signature=signature)
         owed = Owed(shard=shard, value=value, headers=tuple(headers))
         await send([(signer.bureau, owed)], publisher=publisher, give_up_after=_WITHIN)
     state.note_stage(known, stage)

@@ -18,7 +18,7 @@ from broker.model.receipt import ActorKind, DeclineReason, Receipt, Receipts, St
 from broker.model.rejection import RejectReason
 from broker.schema.codec import Codec
 from broker.transport.batches import RawBatch, RawRecord
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.transport.inbox import Delivery, DeliveryKind, InboxDecoder
 from broker.trust.signing import RecordKind, Signer
 from consumers.bureau.receipts import batched, may_follow, receipt_of
@@ -245,7 +245,7 @@ class Desk:
     def _signed(self, shard: Shard, batch: Receipts) -> Owed:
         value = self._codec.encode(batch)
         signature = self._signer.sign(RecordKind.RECEIPTS, self._installation, value)
-        headers = broker_headers(batch, key_id=self._signer.key_id, signature=signature)
+        headers = signed_headers(batch, key_id=self._signer.key_id, signature=signature)
         return Owed(shard=shard, value=value, headers=tuple(headers))
 
 

@@ -12,7 +12,7 @@ from broker.model.outcome import NoticeOfEnd, Outcome, notice_of_end
 from broker.model.rejection import Rejection
 from broker.schema.codec import Codec
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import ORIGIN, broker_headers, passed_on
+from broker.transport.headers import ORIGIN, passed_on, signed_headers
 from broker.transport.kafka import TopicPartition
 from broker.trust.signing import RecordKind, Signer
 from consumers.router.arrival import ArrivedRecord
@@ -64,7 +64,7 @@ class Scribe:
         value = self.codec.encode(word)
         signature = self.signer.sign(RecordKind.BROKER, self.installation, value)
         # A rejection has no id of its own; its origin serves, so that it is the same after a crash.
-        headers = broker_headers(word, key_id=self.signer.key_id, signature=signature, id=origin)
+        headers = signed_headers(word, key_id=self.signer.key_id, signature=signature, id=origin)
         return Outgoing(key.encode(), value, (*headers, (ORIGIN, origin.encode())))
 
     def _entered(self, one: Settled) -> Outgoing:

@@ -15,7 +15,7 @@ from broker.model.message import Message
 from broker.model.naming import MessageClass, Origin, feed, partition_of
 from broker.model.notice import Notice
 from broker.schema.codec import Codec
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.trust.keys import generate, public_key
 from broker.trust.signing import RecordKind, Signer
 from consumers.router.arrival import ArrivedRecord
@@ -65,7 +65,7 @@ class Feeds:
             NOW,
             key.encode(),
             encoded,
-            tuple(broker_headers(value, key_id=who.key_id, signature=signature)),
+            tuple(signed_headers(value, key_id=who.key_id, signature=signature)),
             is_transactional=False,
         )
         return replace(record, **changes)

@@ -18,7 +18,7 @@ from broker.model.outcome import NoticeOfEnd, Outcome
 from broker.model.parsing import parse_message
 from broker.schema.codec import Codec
 from broker.transport.batches import RawBatch, RawRecord
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.trust.keys import generate, public_key
 from broker.trust.signing import RecordKind, Signer
 
@@ -105,7 +105,7 @@ class InboxWorld:
             origin = content.origin
             signature = who.sign(RecordKind.BROKER, INSTALLATION, value)
         headers: list[tuple[str, bytes | None]] = [
-            *broker_headers(content, key_id=who.key_id, signature=signature),
+            *signed_headers(content, key_id=who.key_id, signature=signature),
             ("origin", origin.encode()),
         ]
         return content.number.encode(), value, headers

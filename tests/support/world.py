@@ -24,7 +24,7 @@ from broker.topics.plan import plan
 from broker.transport.changes import submit
 from broker.transport.fanout import Outgoing
 from broker.transport.founding import found
-from broker.transport.headers import message_headers
+from broker.transport.headers import signed_headers
 from broker.transport.link import Link, linked
 from broker.transport.publisher import RecordPlace
 from broker.trust.keys import KeyRing
@@ -56,7 +56,7 @@ class World:
         signer = self.keys.signer(message.issuer)
         value = self.link.codec.encode(message)
         signature = signer.sign(RecordKind.MESSAGE, self.installation, value)
-        headers = tuple(message_headers(message, key_id=signer.key_id, signature=signature))
+        headers = tuple(signed_headers(message, key_id=signer.key_id, signature=signature))
         place = await self.write(
             feed(message.parsed_number.message_class, message.region), message.number, value, headers
         )

@@ -18,7 +18,7 @@ from broker.model.naming import Region, acks, inbox
 from broker.model.outcome import BROKER, NoticeOfEnd, Outcome
 from broker.model.receipt import ActorKind, Stage
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.transport.inbox import Delivery, DeliveryKind, InboxDecoder
 from broker.transport.kafka import TopicPartition
 from broker.transport.reader import RawReader
@@ -54,7 +54,7 @@ async def put(world: World, bureau: str, content: Message | NoticeOfEnd | Outcom
     signs = world.keys.signer(who)
     signature = signs.sign(kind, world.installation, value)
     headers = (
-        *broker_headers(content, key_id=signs.key_id, signature=signature),
+        *signed_headers(content, key_id=signs.key_id, signature=signature),
         ("origin", origin.encode()),
     )
     landing = await world.link.publisher.send(inbox(bureau), 0, Outgoing(content.number.encode(), value, headers))

@@ -16,7 +16,7 @@ from broker.model.message import Message
 from broker.model.naming import REJECTED, Origin, Region, Shard, feed, partition_of
 from broker.model.rejection import RejectReason
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import message_headers
+from broker.transport.headers import signed_headers
 from broker.trust.signing import RecordKind
 from tests.support.builders import a_purple_notice, a_red_notice, a_warning_diffusion, bureaus, changed
 from tests.support.plain import PlainRecord, read
@@ -69,7 +69,7 @@ class Scribe:
             partition=partition_of(message.number.encode()),
             key=message.number.encode(),
             value=value,
-            headers=tuple(message_headers(message, key_id=who.key_id, signature=signature)),
+            headers=tuple(signed_headers(message, key_id=who.key_id, signature=signature)),
         )
 
     async def say(self, message: Message, *, to: str) -> None:

@@ -30,7 +30,7 @@ from broker.store.positions import Place
 from broker.store.tables import metadata, receipts
 from broker.transport.directory import DirectoryFollower
 from broker.transport.founding import found
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.publisher import Publisher
 from broker.trust.keys import KeyRing, generate
@@ -103,7 +103,7 @@ class World:
         value = CODEC.encode(said)
         signer = signer or self.keys.signer(bureau)
         signature = signer.sign(RecordKind.RECEIPTS, installation or self.installation, value)
-        return value, tuple(broker_headers(said, key_id=signer.key_id, signature=signature))
+        return value, tuple(signed_headers(said, key_id=signer.key_id, signature=signature))
 
     @asynccontextmanager
     async def following(self, engine: AsyncEngine) -> AsyncIterator[asyncio.Task[None]]:

@@ -21,7 +21,7 @@ from broker.settings import KafkaSettings
 from broker.transport.changes import IneffectiveChangeError, put, submit
 from broker.transport.directory import DirectoryFollower
 from broker.transport.founding import found
-from broker.transport.headers import broker_headers
+from broker.transport.headers import signed_headers
 from broker.transport.kafka import RawClient
 from broker.transport.publisher import Publisher
 from broker.trust.keys import KeyRing, generate
@@ -132,13 +132,13 @@ async def test_garbage_is_without_effect(world: World) -> None:
     stranger = generate("zw")
     change = a_change("subscriptions_set", "zw", author="zw", base=1, subscriptions=(EUROPE,))
     value = CODEC.encode(change)
-    good = broker_headers(change, key_id=stranger.key_id, signature=bytes(64))
-    forged = broker_headers(
+    good = signed_headers(change, key_id=stranger.key_id, signature=bytes(64))
+    forged = signed_headers(
         change,
         key_id=world.keyring.signer("zw").key_id,
         signature=stranger.sign(RecordKind.DIRECTORY, installation, value),
     )
-    other_kind = broker_headers(
+    other_kind = signed_headers(
         change,
         key_id=world.keyring.signer("zw").key_id,
         signature=world.keyring.signer("zw").sign(RecordKind.MESSAGE, installation, value),
@@ -171,7 +171,7 @@ async def test_what_is_part_of_a_transaction_is_without_effect(world: World) -> 
     signer = world.keyring.signer("zw")
     change = a_change("subscriptions_set", "zw", author="zw", base=1, subscriptions=(EUROPE,))
     value = CODEC.encode(change)
-    headers = broker_headers(
+    headers = signed_headers(
         change, key_id=signer.key_id, signature=signer.sign(RecordKind.DIRECTORY, installation, value)
     )
     follower = world.follower()

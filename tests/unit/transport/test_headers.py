@@ -7,7 +7,7 @@ import pytest
 
 from broker.errors import RejectedRecordError
 from broker.model.message import Message
-from broker.transport.headers import PASSED_ON, broker_headers, message_headers, mismatch, parse_headers, passed_on
+from broker.transport.headers import PASSED_ON, mismatch, parse_headers, passed_on, signed_headers
 from tests.support.builders import a_red_notice, an_arrest_diffusion
 from tests.support.directories import a_change
 
@@ -32,7 +32,7 @@ BY_HAND: list[tuple[str, bytes]] = [
 
 def _written(message: Message = NOTICE, **changes: Any) -> list[tuple[str, bytes]]:
     parts = {"key_id": "ipsg.0011223344556677", "signature": SIGNATURE, "traceparent": TRACE, **changes}
-    return message_headers(message, **parts)
+    return signed_headers(message, **parts)
 
 
 def _with(name: str, content: bytes | None) -> list[tuple[str | bytes, bytes | None]]:
@@ -76,7 +76,7 @@ def test_what_is_written_is_read_and_agrees() -> None:
 def test_a_directory_change_travels_with_the_same_headers() -> None:
     """What is no message has its id, author and subject in the same places."""
     change = a_change("status_set", "zw", author="ipsg", base=1)
-    headers = parse_headers(broker_headers(change, key_id="k", signature=SIGNATURE))
+    headers = parse_headers(signed_headers(change, key_id="k", signature=SIGNATURE))
 
     assert (headers.id, headers.type) == (str(change.change_id), "noticewire.directory.status_set")
     assert (headers.source, headers.subject) == ("/bureaus/ipsg", "zw")
