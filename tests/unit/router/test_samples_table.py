@@ -241,7 +241,7 @@ SWITCHES: dict[str, Switch] = {
         f"goes_to.{event}": _gone_to(event, Reach.CANDIDATES if reach is not Reach.CANDIDATES else Reach.HOLDERS)
         for event, reach in GOES_TO.items()
     },
-    **{f"end.{event}": _told(TOLD_TO_EVERY_HOLDER - {event}) for event in TOLD_TO_EVERY_HOLDER},
+    **{f"end.{event}": _told(TOLD_TO_EVERY_HOLDER - {event}) for event in sorted(TOLD_TO_EVERY_HOLDER)},
     "reinstated.withheld": _told(TOLD_TO_EVERY_HOLDER | {Event.REINSTATED}),
 }
 """How each rule is switched off; made from the program's own tables, so a rule that is added asks for a row here."""
