@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from broker.cli import listening
 from broker.cli.context import Context, DataOption, JsonOption, load_context, print_json, run_async
+from broker.cli.listening import OPERATOR
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError
 from broker.model.base import new_message_id
 from broker.model.change import ChangeKind, DirectoryChange, Subscription
 from broker.model.diffusion import Diffusion, DiffusionKind
-from broker.model.message import ENDS, Status
+from broker.model.message import Status
 from broker.model.naming import Region
 from broker.model.notice import Notice, NoticeType
 from broker.model.offences import OFFENCES
 from broker.model.receipt import ActorKind, DeclineReason, Stage
 from broker.schema.codec import Codec
 from broker.transport.changes import submit
-from broker.transport.inbox import Delivery, DeliveryKind
 from broker.transport.link import linked
 from consumers.bureau.by_hand import acknowledge_by_hand
-from consumers.bureau.client import Inbox
 from consumers.bureau.state import BureauState
 
 app = typer.Typer(no_args_is_help=True, help="A bureau's inbox: listen, acknowledge, what it holds, subscribe.")
@@ -36,8 +35,6 @@ OfficerOption = Annotated[
     str | None, typer.Option("--officer", metavar="PSEUDONYM", help="An officer gives it: a pseudonym, never a name.")
 ]
 ReasonOption = Annotated[DeclineReason | None, typer.Option("--reason", help="Why, with --stage declined.")]
-
-_OPERATOR = "noticewire-cli"
 
 
 def register(cli: typer.Typer) -> None:
@@ -63,29 +60,34 @@ def listen(
     reason: ReasonOption = None,
     officer: OfficerOption = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.")] = None,
+    each: Annotated[
+        str | None, typer.Option("--exec", metavar="CMD", help="Start this for each; JSON on its standard input.")
+    ] = None,
+    kept_open: Annotated[
+        str | None, typer.Option("--exec-open", metavar="CMD", help="Keep this open: JSON Lines in, receipts out.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--to-folder", metavar="DIR", help="A file for each; receipts from DIR/receipts.")
+    ] = None,
+    time_out: Annotated[float, typer.Option("--time-out", min=0.1, help="Seconds that a program may take.")] = 60.0,
     as_json: JsonOption = False,
     data: DataOption = None,
 ) -> None:
     """Show messages as they come, and acknowledge them as received (or further).
 
-    Takes over from another client of this bureau. Ctrl-C ends it; what was shown is finished.
+    With --exec, --exec-open or --to-folder they are handed to another system, and acknowledged only once it has taken
+    them: exit code 0, an answer, or a file that is on the disk. What is not taken is handed over again, and what
+    follows waits. Takes over from another client of this bureau. Ctrl-C ends it; what was shown is finished.
 
     Example: noticewire bureau zw listen --accept --count 10 --data ./data
     """
-    if accept and stage is not None:
-        raise MisuseError("--accept and --stage exclude each other")
-
-    def wanted(delivery: Delivery) -> Stage | None:
-        if delivery.kind is DeliveryKind.OUTCOME or not (accept or stage):
-            return None
-        if stage is not None:
-            return stage
-        return Stage.PURGED if delivery.kind is DeliveryKind.END or delivery.event in ENDS else Stage.ACCEPTED
-
-    run_async(
-        _listen(
-            ctx.obj, load_context(data), wanted=wanted, reason=reason, officer=officer, count=count, as_json=as_json
-        )
+    listening.listen(
+        ctx.obj,
+        load_context(data),
+        wants=listening.Wants(accept=accept, stage=stage, reason=reason, officer=officer),
+        to=listening.other_side(each=each, kept_open=kept_open, folder=folder, time_out=timedelta(seconds=time_out)),
+        count=count,
+        as_json=as_json,
     )
 
 
@@ -218,35 +220,6 @@ def subscribe(
     typer.echo(run_async(_subscribe(ctx.obj, load_context(data), wanted, also=also)))
 
 
-async def _listen(
-    code: str,
-    context: Context,
-    *,
-    wanted: Callable[[Delivery], Stage | None],
-    reason: DeclineReason | None,
-    officer: str | None,
-    count: int | None,
-    as_json: bool,
-) -> None:
-    shown = 0
-    async with Inbox.connect(code, data=context.data) as inbox:
-        async for delivery in inbox:
-            typer.echo(json.dumps(_as_json(delivery), ensure_ascii=False) if as_json else _line(delivery))
-            stage = wanted(delivery)
-            if stage is not None:
-                await inbox.acknowledge(
-                    delivery,
-                    stage,
-                    reason=reason if stage is Stage.DECLINED else None,
-                    actor=officer or _OPERATOR,
-                    actor_kind=ActorKind.OFFICER if officer else ActorKind.PROGRAM,
-                )
-            await inbox.finish(delivery)
-            shown += 1
-            if shown == count:
-                return
-
-
 async def _ack(
     code: str, context: Context, name: str, *, stage: Stage, reason: DeclineReason | None, officer: str | None
 ) -> str:
@@ -260,7 +233,7 @@ async def _ack(
             name,
             stage,
             reason=reason,
-            actor=officer or _OPERATOR,
+            actor=officer or OPERATOR,
             actor_kind=ActorKind.OFFICER if officer else ActorKind.PROGRAM,
             signer=signer,
             installation=(await link.follower.at_its_end()).installation or "",
@@ -299,43 +272,6 @@ def _path(data: Path, code: str) -> Path:
     if not code.replace("-", "").isalnum():
         raise MisuseError("a bureau's code is letters, digits and '-'")
     return data / "bureaus" / f"{code}.db"
-
-
-def _line(delivery: Delivery) -> str:
-    at = delivery.appended_at.isoformat(timespec="seconds")
-    if delivery.outcome is not None:
-        said = delivery.outcome
-        reason = f" ({said.reason}: {said.detail})" if said.reason else f", given to {said.given}"
-        return f"{at} outcome of {delivery.number}: {said.verdict}{reason}"
-    if delivery.message is None:
-        return f"{at} notice of end of {delivery.number}: {delivery.event}, revision {delivery.revision}"
-    message = delivery.message
-    mark = "" if message.status is Status.ACTUAL else f" [{message.status}]"
-    title = next((text.title for text in message.texts), "")
-    kind = f"{message.wire_type} {'notice' if isinstance(message, Notice) else 'diffusion'}"
-    return (
-        f"{at}{mark} {message.number} {kind} {message.event} (revision {message.revision}) by {message.issuer}: {title}"
-    )
-
-
-def _as_json(delivery: Delivery) -> dict[str, Any]:
-    return {
-        "kind": delivery.kind,
-        "number": delivery.number,
-        "id": str(delivery.id),
-        "origin": str(delivery.origin),
-        "offset": delivery.offset,
-        "sha256": delivery.digest.hex(),
-        "at": delivery.appended_at.isoformat(),
-        "content": cast("Any", delivery.content).model_dump(mode="json", exclude_defaults=True)
-        if delivery.message is not None
-        else _plain(delivery),
-    }
-
-
-def _plain(delivery: Delivery) -> dict[str, Any]:
-    dumped: dict[str, Any] = delivery.content.model_dump(exclude={"digest"}, exclude_defaults=True)
-    return {name: str(value) if not isinstance(value, int) else value for name, value in dumped.items()}
 
 
 def _words(values: list[str]) -> tuple[str, ...]:

@@ -84,6 +84,10 @@ class Leashed:
         """End it at once (SIGKILL)."""
         self.send_signal(signal.SIGKILL)
 
+    def kill_group(self) -> None:
+        """End it and whatever it has started in its group, at once."""
+        self._let_go()
+
     def stop(self, patience_seconds: float) -> int:
         """SIGTERM, then SIGKILL if it has not ended in time; idempotent.
 

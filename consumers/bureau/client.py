@@ -77,7 +77,13 @@ class Inbox:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, bureau: str, *, data: Path | str | None = None, signer: Signer | None = None, follow: bool = True
+        cls,
+        bureau: str,
+        *,
+        data: Path | str | None = None,
+        signer: Signer | None = None,
+        follow: bool = True,
+        received_when_finished: bool = False,
     ) -> AsyncIterator[Self]:
         """Connect a bureau to the installation of a data folder, or of the settings.
 
@@ -86,6 +92,8 @@ class Inbox:
             data: holds `endpoints.json`, `keys/` and `bureaus/`; otherwise the setting `data`.
             signer: instead of the bureau's key in the data folder.
             follow: as in the class.
+            received_when_finished: acknowledge `received` when a delivery is finished, rather than when it comes: for
+                a program that only passes it on.
 
         Raises:
             RefusedError: no key of the bureau is here, or the settings make no sense.
@@ -109,6 +117,7 @@ class Inbox:
                     signer=signs,
                     installation=directory.installation,
                     clock=SystemClock(),
+                    received_when_finished=received_when_finished,
                 )
                 reader = RawReader(
                     link.client, {TopicPartition(inbox(bureau), 0): state.position}, committed=True, lane="inbox"

@@ -51,6 +51,8 @@ class Desk:
         signer: signs as this bureau.
         installation: its id, from the directory.
         clock: when receipts are given.
+        received_when_finished: `received` is acknowledged when a delivery is finished, rather than when it is taken
+            from the inbox: for whoever only passes it on.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Desk:
         signer: Signer,
         installation: str,
         clock: Clock,
+        received_when_finished: bool = False,
     ) -> None:
         self.bureau = signer.bureau
         self.state = state
@@ -70,6 +73,7 @@ class Desk:
         self._signer = signer
         self._installation = installation
         self._clock = clock
+        self._received_when_finished = received_when_finished
         self._open: dict[int, _Open] = {}
         self._parked: list[Parked] = []
         self._receipts: list[tuple[Shard, Receipt]] = []
@@ -84,7 +88,7 @@ class Desk:
         """Take what the reader read, and return what is new, in the inbox's order.
 
         What the handler has finished before is passed over; what is not proven is parked. `received` is acknowledged
-        for the rest, with the next `seal`.
+        for the rest, with the next `seal` (or later: `received_when_finished`).
         """
         new = []
         for batch in batches:
@@ -115,10 +119,14 @@ class Desk:
         if twin is not None or (known is not None and known.finished):
             self._log.debug("Delivery passed over: finished before", number=delivery.number, offset=record.offset)
             return None
-        self._open[record.offset] = _Open(delivery, None if known is None else known.stage)
-        if delivery.kind is not DeliveryKind.OUTCOME and (known is None or known.stage is None):
-            self.acknowledge(delivery, Stage.RECEIVED)
+        self._open[record.offset] = opened = _Open(delivery, None if known is None else known.stage)
+        if not self._received_when_finished:
+            self._acknowledge_received(opened)
         return delivery
+
+    def _acknowledge_received(self, opened: _Open) -> None:
+        if opened.stage is None and opened.delivery.kind is not DeliveryKind.OUTCOME:
+            self.acknowledge(opened.delivery, Stage.RECEIVED)
 
     def _park(self, record: RawRecord, rejected: RejectedRecordError) -> None:
         self._log.warning("Record parked", offset=record.offset, reason=rejected.reason)
@@ -180,6 +188,7 @@ class Desk:
         """The handler is done with a delivery: it is never handed out again once the next `seal` returned."""
         opened = self._open.get(delivery.offset)
         if opened is not None:
+            self._acknowledge_received(opened)
             opened.finished = opened.changed = True
 
     @property

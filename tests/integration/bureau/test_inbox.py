@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,16 +12,12 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.errors import FencedError
-from broker.model.message import Message
-from broker.model.naming import Region, acks, inbox
-from broker.model.outcome import BROKER, NoticeOfEnd, Outcome
+from broker.model.naming import inbox
 from broker.model.receipt import ActorKind, Stage
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import signed_headers
 from broker.transport.inbox import Delivery, DeliveryKind, InboxDecoder
 from broker.transport.kafka import TopicPartition
 from broker.transport.reader import RawReader
-from broker.trust.signing import RecordKind, verify
 from consumers.bureau.by_hand import acknowledge_by_hand
 from consumers.bureau.client import Inbox
 from consumers.bureau.desk import Desk
@@ -30,8 +25,7 @@ from consumers.bureau.host import BureauHost, Decision, Handler, accept_or_purge
 from consumers.bureau.state import BureauState
 from tests.support.builders import a_red_notice
 from tests.support.eventually import eventually_async
-from tests.support.inbox_world import origin_of
-from tests.support.plain import read
+from tests.support.inboxes import put, receipts
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import World, a_world
 
@@ -42,23 +36,6 @@ NUMBERS = [f"zw-n-2026-{serial:06d}" for serial in range(1, 7)]
 async def world(kafka: SharedKafka, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
     async with a_world(kafka.bootstrap_servers, prefix, tmp_path, bureaus=("zw", "ke", "fr")) as world:
         yield world
-
-
-async def put(world: World, bureau: str, content: Message | NoticeOfEnd | Outcome, *, signer: str | None = None) -> int:
-    """Write a record into an inbox by hand, as a router would."""
-    value = world.link.codec.encode(content)
-    if isinstance(content, Message):
-        kind, who, origin = RecordKind.MESSAGE, signer or content.issuer, str(origin_of(content, 1))
-    else:
-        kind, who, origin = RecordKind.BROKER, signer or BROKER, content.origin
-    signs = world.keys.signer(who)
-    signature = signs.sign(kind, world.installation, value)
-    headers = (
-        *signed_headers(content, key_id=signs.key_id, signature=signature),
-        ("origin", origin.encode()),
-    )
-    landing = await world.link.publisher.send(inbox(bureau), 0, Outgoing(content.number.encode(), value, headers))
-    return (await landing).offset
 
 
 @asynccontextmanager
@@ -96,20 +73,6 @@ def a_desk(world: World, bureau: str, state: BureauState) -> Desk:
         installation=world.installation,
         clock=SystemClock(),
     )
-
-
-async def receipts(world: World) -> list[tuple[str, str, str]]:
-    """Bureau, number and stage of every receipt of the region, read by a plain consumer, signatures held."""
-    given = []
-    for record in await read(world.kafka, acks(Region.AFRICA)):
-        assert record.key == record.value["bureau"].encode()
-        signer = world.keys.signer(record.value["bureau"])
-        signature = b64decode(record.headers["signature"])
-        assert verify(signer.public, signature, RecordKind.RECEIPTS, world.installation, record.raw)
-        for receipt in record.value["receipts"]:
-            given.append((record.value["bureau"], receipt["number"], receipt["stage"]))
-            assert receipt["origin"].split("/")[1] == str(record.partition)
-    return given
 
 
 async def test_a_bureau_reads_acknowledges_restarts_and_goes_on(world: World) -> None:
