@@ -26,9 +26,8 @@ from confluent_kafka.admin import AdminClient
 from broker.embedded import leash
 from broker.embedded.jars import default_cache, jars_folder
 from broker.embedded.java import Java, find_java
+from broker.embedded.properties import HOST, LOG4J, PORTS_PER_NODE, Seat, server_properties
 from broker.errors import UnavailableError
-
-_HOST = "127.0.0.1"
 
 _PORTS = range(20_000, 32_000)
 """Below the range from which the kernel takes ports for outgoing connections (from 32,768), so that a port which was
@@ -69,6 +68,7 @@ class EmbeddedKafka:
         long_lived: whether it runs for hours, so that the JVM's second compiler pays. Measured on two cores with 226
             topics: without it start and topics take 4.5 s of CPU instead of 6.6, and the first 34,000 records 3.0
             instead of 5.4; only after some 150,000 records is it ahead (0.2 against 0.35 for 34,000).
+        seat: its place in a cluster; see `EmbeddedCluster`. Alone where left out.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class EmbeddedKafka:
         cache: Path | None = None,
         settings: Mapping[str, str] | None = None,
         long_lived: bool = False,
+        seat: Seat | None = None,
     ) -> None:
         self._data = data.absolute()
         self._heap_mb = heap_mb
@@ -88,7 +89,8 @@ class EmbeddedKafka:
         self._long_lived = long_lived
         self._settings = dict(settings or {})
         self._process: leash.Leashed | None = None
-        self._port: int | None = None
+        self._seat = seat
+        self._port: int | None = None if seat is None else seat.ports[seat.node]
         self._log_begin = 0
 
     @property
@@ -97,7 +99,7 @@ class EmbeddedKafka:
         if self._port is None:
             message = "the embedded Kafka has not been started"
             raise RuntimeError(message)
-        return f"{_HOST}:{self._port}"
+        return f"{HOST}:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -106,6 +108,10 @@ class EmbeddedKafka:
             message = "the embedded Kafka does not run"
             raise RuntimeError(message)
         return self._process.pid
+
+    @property
+    def _node(self) -> int:
+        return 1 if self._seat is None else self._seat.node
 
     @property
     def running(self) -> bool:
@@ -219,13 +225,18 @@ class EmbeddedKafka:
             with contextlib.suppress(OSError, ValueError):
                 port = int(port_file.read_text(encoding="ascii"))
         for attempt in range(1, _ATTEMPTS + 1):
-            if port is None or not (_free(port) and _free(port + 1)):
-                port = _choose_port()
+            if port is None or not are_free(port):
+                if self._seat is not None:  # the others know it by this one
+                    message = (
+                        f"{HOST}:{port} and the next ports are not free, and the cluster's other nodes know no other"
+                    )
+                    raise UnavailableError(message)
+                port = choose_port()
             port_file.write_text(f"{port}\n", encoding="ascii")
             self._write_configuration(port)
             if not (self._data / "logs" / "meta.properties").exists():
                 self._format(java, jars)
-            self._progress(f"Starting Apache Kafka on {_HOST}:{port} with Java {java.version} from {java.found}")
+            self._progress(f"Starting Apache Kafka on {HOST}:{port} with Java {java.version} from {java.found}")
             self._port = port
             process = self._spawn(java, jars, "kafka.Kafka", [self._data / "server.properties"], lock)
             try:
@@ -265,14 +276,14 @@ class EmbeddedKafka:
             return leash.spawn(argv, cwd=self._data, stdout=out, stderr=subprocess.STDOUT, pass_fds=pass_fds)
 
     def _write_configuration(self, port: int) -> None:
-        properties = server_properties(port=port, logs=self._data / "logs") | self._settings
+        properties = server_properties(port=port, logs=self._data / "logs", seat=self._seat) | self._settings
         text = "".join(f"{name}={value}\n" for name, value in properties.items())
         (self._data / "server.properties").write_text(text, encoding="utf-8")
-        (self._data / "log4j2.properties").write_text(_LOG4J.format(file=self._data / "kafka.log"), encoding="utf-8")
+        (self._data / "log4j2.properties").write_text(LOG4J.format(file=self._data / "kafka.log"), encoding="utf-8")
 
     def _format(self, java: Java, jars: Path) -> None:
         self._progress("Formatting a new data folder for Apache Kafka")
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")
+        cluster = new_cluster_id() if self._seat is None else self._seat.cluster_id
         arguments: list[str | Path] = [
             "format",
             f"--cluster-id={cluster}",  # in one word, because an id may begin with a hyphen
@@ -301,7 +312,7 @@ class EmbeddedKafka:
                     f"Apache Kafka ended while starting (exit code {code}). The end of its log:\n{self.log_tail()}"
                 )
                 raise UnavailableError(message)
-            if _listens(self._port) and _serves(self.bootstrap_servers):
+            if _listens(self._port) and self._node in brokers_of(self.bootstrap_servers):
                 self._progress(f"Apache Kafka is ready after {time.monotonic() - began:.1f} s")
                 return
             if time.monotonic() - began > _READY_SECONDS:
@@ -310,89 +321,6 @@ class EmbeddedKafka:
                 )
                 raise UnavailableError(message)
             time.sleep(0.05)
-
-
-def server_properties(*, port: int, logs: Path) -> dict[str, str]:
-    """The node's settings, each with its reason where it is not Kafka's default.
-
-    Args:
-        port: for clients; the controller listens on the next one.
-        logs: the folder for Kafka's data.
-    """
-    clients, controller = f"PLAINTEXT://{_HOST}:{port}", f"CONTROLLER://{_HOST}:{port + 1}"
-    return {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{_HOST}:{port + 1}",
-        "controller.listener.names": "CONTROLLER",
-        "listeners": f"{clients},{controller}",
-        "advertised.listeners": clients,
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": str(logs),
-        # Nothing is made by accident, lost by an election, dated by its sender, or deleted by age.
-        "auto.create.topics.enable": "false",
-        "unclean.leader.election.enable": "false",
-        "log.message.timestamp.type": "LogAppendTime",
-        "log.cleanup.policy": "delete",
-        "log.retention.ms": "-1",
-        "log.retention.bytes": "-1",
-        # What a topic takes is said for each topic; this is for those of which nothing is said.
-        "message.max.bytes": "1048588",
-        # One node: one copy of everything. Few partitions for Kafka's own topics, which are opened at each start.
-        "default.replication.factor": "1",
-        "min.insync.replicas": "1",
-        "offsets.topic.num.partitions": "4",
-        "offsets.topic.replication.factor": "1",
-        "transaction.state.log.num.partitions": "4",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "share.coordinator.state.topic.num.partitions": "1",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
-        # A dead router is replaced, and its transaction ended, within seconds.
-        "group.initial.rebalance.delay.ms": "0",
-        "group.min.session.timeout.ms": "1000",
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-        # After SIGKILL the node is back after 4.5 s instead of 12.5.
-        "broker.session.timeout.ms": "1500",
-        "broker.heartbeat.interval.ms": "500",
-        # A clean stop need not look for somebody to hand its partitions to.
-        "controlled.shutdown.enable": "false",
-        # An installation may rest for weeks: ids of transactions 24 days, positions of groups a year.
-        "transactional.id.expiration.ms": "2147483647",
-        "offsets.retention.minutes": "525600",
-        # Some 300 topics on a small machine: smaller files, smaller indexes (mapped into memory), 16 MiB for the
-        # compaction of Kafka's own topics instead of 128.
-        "log.segment.bytes": "268435456",
-        "log.index.size.max.bytes": "1048576",
-        "log.cleaner.dedupe.buffer.size": "16777216",
-        "num.recovery.threads.per.data.dir": "2",
-    }
-
-
-_LOG4J = """\
-rootLogger.level = INFO
-rootLogger.appenderRef.file.ref = file
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {file}
-appender.file.filePattern = {file}.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = [%d] %p %m (%c)%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 10MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 2
-logger.config.name = org.apache.kafka.common.config.AbstractConfig
-logger.config.level = WARN
-logger.logs.name = kafka.log
-logger.logs.level = WARN
-logger.storage.name = org.apache.kafka.storage.internals
-logger.storage.level = WARN
-logger.state.name = state.change.logger
-logger.state.level = WARN
-"""
 
 
 def _alive(pid: str) -> bool:
@@ -410,33 +338,43 @@ def _free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             return False
         return True
 
 
-def _choose_port() -> int:
-    """A port that is free, and the next one too. At random, so that several starts at once hardly ever meet."""
+def are_free(port: int) -> bool:
+    """Whether a node could have all of its ports from this one on."""
+    return all(_free(port + more) for more in range(PORTS_PER_NODE))
+
+
+def choose_port() -> int:
+    """A port that is free, and the next ones too. At random, so that several starts at once hardly ever meet."""
     choice = random.SystemRandom()
     for _ in range(1000):
         port = choice.choice(_PORTS)
-        if _free(port) and _free(port + 1):
+        if are_free(port):
             return port
-    message = f"no free pair of ports found between {_PORTS.start} and {_PORTS.stop}"
+    message = f"no {PORTS_PER_NODE} free ports in a row found between {_PORTS.start} and {_PORTS.stop}"
     raise UnavailableError(message)
+
+
+def new_cluster_id() -> str:
+    """What a new cluster is called."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")
 
 
 def _listens(port: int | None) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((_HOST, port)) == 0
+        return probe.connect_ex((HOST, port)) == 0
 
 
-def _serves(bootstrap_servers: str) -> bool:
-    """Whether it answers, and names a broker: Kafka lists only those that are unfenced."""
+def brokers_of(bootstrap_servers: str) -> frozenset[int]:
+    """The numbers of the brokers that are unfenced, as the one that answers knows; none where nobody does."""
     try:
         client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "socket.timeout.ms": 2000})
-        return bool(client.list_topics(timeout=2).brokers)
+        return frozenset(client.list_topics(timeout=2).brokers)
     except KafkaException:
-        return False
+        return frozenset()

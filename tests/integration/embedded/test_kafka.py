@@ -129,7 +129,7 @@ def test_a_port_that_was_taken_meanwhile(own: EmbeddedKafka, tmp_path: Path, mon
         taken = stranger.getsockname()[1]
         (tmp_path / "kafka").mkdir()
         (tmp_path / "kafka" / "port").write_text(str(taken))
-        looks = iter([True, True])
+        looks = iter([True, True, True])
         really_free = module._free
         monkeypatch.setattr(module, "_free", lambda port: next(looks, None) or really_free(port))
 

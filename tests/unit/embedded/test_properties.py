@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from broker.embedded.kafka import server_properties
+from broker.embedded.properties import server_properties
 
 PROPERTIES = server_properties(port=23456, logs=Path("/data/logs"))
 
