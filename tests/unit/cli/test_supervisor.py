@@ -120,11 +120,9 @@ def test_ends_whoever_does_not_stop_in_time() -> None:
     """Once it has stopped, nothing of it runs, also what ignores SIGTERM."""
     time, said = Time(), list[str]()
     supervisor = a_supervisor(time, said, patience_seconds=0.3)
-    service = supervisor.add("stubborn", lambda: leash.spawn(STUBBORN))
-    assert service.process is not None
-    pid = service.process.pid
+    process = supervisor.add("stubborn", lambda: leash.spawn(STUBBORN)).process
+    assert process is not None
 
     supervisor.stop()
 
-    assert service.process is None
-    assert not psutil.pid_exists(pid)
+    assert not psutil.pid_exists(process.pid)
