@@ -18,6 +18,7 @@ from broker.model.change import ChangeKind, DirectoryChange
 from broker.model.message import Message
 from broker.model.naming import Origin, Shard, feed, inbox, ledger, partition_of
 from broker.model.outcome import BROKER
+from broker.observe.faultpoints import Faults
 from broker.settings import KafkaSettings, RouterSettings
 from broker.topics.apply import TopicAdmin
 from broker.topics.plan import plan
@@ -120,8 +121,14 @@ class World:
                 else:
                     return router
 
-    def router(self, shard: Shard) -> ShardRouter:
-        """Return a router of one shard, not yet run."""
+    def router(self, shard: Shard, *, cache: str = "router", faults: Faults | None = None) -> ShardRouter:
+        """Return a router of one shard, not yet run.
+
+        Args:
+            shard: which.
+            cache: its folder for memories: another router's name, another folder.
+            faults: is told named points.
+        """
         service = RouterService(
             client=self.link.client,
             kafka=self.kafka,
@@ -130,7 +137,8 @@ class World:
             codec=self.link.codec,
             installation=self.installation,
             signer=self.keys.signer(BROKER),
-            cache_folder=self.data / "router",
+            cache_folder=self.data / cache,
+            faults=faults,
         )
         return service.shard_router(shard)
 
@@ -162,6 +170,13 @@ async def a_world(
 ) -> AsyncIterator[World]:
     """Found an installation of a few bureaus under a prefix of its own."""
     kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, prefix=prefix, session_timeout=timedelta(seconds=3))
+    async with a_world_on(kafka, data, bureaus=bureaus) as world:
+        yield world
+
+
+@contextlib.asynccontextmanager
+async def a_world_on(kafka: KafkaSettings, data: Path, *, bureaus: Collection[str] = EIGHT) -> AsyncIterator[World]:
+    """Found an installation of a few bureaus, with the topics and time-outs that `kafka` asks for."""
     seeds = seeds_of(bureaus)
     await TopicAdmin(kafka).apply(plan([seed.code for seed in seeds if not seed.is_service], kafka=kafka))
     keys = KeyRing(data / "keys")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,7 @@ import pytest
 from broker.errors import FencedError
 from broker.model.message import Message
 from broker.model.naming import Shard, inbox
-from broker.model.outcome import BROKER
 from broker.observe.faultpoints import Faults
-from broker.settings import RouterSettings
-from consumers.router.service import RouterService
 from consumers.router.shard import ShardRouter
 from tests.support.builders import a_warning_diffusion, bureaus
 from tests.support.kafka import plain_read
@@ -42,18 +38,7 @@ async def world(kafka: SharedKafka, prefix: str, tmp_path: Path) -> AsyncIterato
 
 def a_router(world: World, name: str, *, faults: Faults | None = None) -> ShardRouter:
     """A router of the shard with a cache of its own, and nobody to tell it whose the shard is."""
-    service = RouterService(
-        client=world.link.client,
-        kafka=world.kafka,
-        settings=RouterSettings(poll_wait=timedelta(milliseconds=100)),
-        directory=world.link.follower,
-        codec=world.link.codec,
-        installation=world.installation,
-        signer=world.keys.signer(BROKER),
-        cache_folder=world.data / name,
-        faults=faults,
-    )
-    return service.shard_router(SHARD)
+    return world.router(SHARD, cache=name, faults=faults)
 
 
 async def check(world: World, messages: list[Message]) -> None:
