@@ -60,7 +60,7 @@ class Wants:
         if self.accept:
             ended = delivery.kind is DeliveryKind.END or delivery.event in ENDS
             stage = Stage.PURGED if ended else Stage.ACCEPTED
-        if stage is None or delivery.kind is DeliveryKind.OUTCOME:
+        if stage is None or not delivery.kind.takes_receipts:
             return Answer()
         return Answer(stage=stage, reason=self.reason, officer=self.officer)
 
@@ -177,7 +177,7 @@ async def _acknowledge(picked: PickedUp, folder: Folder, *, link: Link, code: st
     if state is None or answer.id is None or answer.stage is None:
         raise UnavailableError("the bureau's file is not there yet")
     with contextlib.closing(state):
-        known = [one for one in state.deliveries(str(answer.id)) if one.kind != DeliveryKind.OUTCOME]
+        known = [one for one in state.deliveries(str(answer.id)) if DeliveryKind(one.kind).takes_receipts]
         if known and known[-1].stage is answer.stage:  # acknowledged, and then we were killed before it was moved
             folder.done(picked)
             return
@@ -208,6 +208,8 @@ def line(delivery: Delivery) -> str:
         said = delivery.outcome
         reason = f" ({said.reason}: {said.detail})" if said.reason else f", given to {said.given}"
         return f"{at} outcome of {delivery.number}: {said.verdict}{reason}"
+    if delivery.reminder is not None:
+        return f"{at} reminder of {delivery.number}: acknowledge {delivery.reminder.origin or 'what is not yet'}"
     if delivery.message is None:
         return f"{at} notice of end of {delivery.number}: {delivery.event}, revision {delivery.revision}"
     message = delivery.message

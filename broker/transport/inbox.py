@@ -14,9 +14,10 @@ from uuid import UUID
 from broker.clock import from_epoch_ms
 from broker.errors import InvalidFieldError, RejectedRecordError
 from broker.members.directory import Directory
+from broker.model.command import Command, CommandKind
 from broker.model.diffusion import Diffusion
 from broker.model.message import Event
-from broker.model.naming import Origin, feed
+from broker.model.naming import Origin, commands, feed, shard_of
 from broker.model.notice import Notice
 from broker.model.outcome import BROKER, NoticeOfEnd, Outcome
 from broker.model.rejection import RejectReason
@@ -25,18 +26,25 @@ from broker.transport.batches import RawRecord
 from broker.transport.headers import Headers, mismatch, parse_headers
 from broker.trust.signing import RecordKind, verify
 
-ROUTING_LAG_MAX = timedelta(hours=24)
-"""How long before its delivery a key may have ended.
+ROUTING_LAG_MAX = timedelta(days=90)
+"""How long before its delivery a key may have ended: the window for which a feed keeps its records.
 
-The router held the key against the append time on the feed, which an inbox does not show; a delivery may follow later
-(services were down), and a message must not be lost because its issuer changed keys meanwhile.
+Whether the key counted is the router's question, and it has answered it: it held the key against the append time on the
+feed, which an inbox does not show, and nobody but routers can write an inbox. So what an old key signed must not be
+parked by every recipient, because its issuer changed keys while the services were down.
 """
 
-CACHE_ENTRIES = 2048
+CACHE_ENTRIES_MAX = 2048
 """Distinct values and signatures remembered: one process may host 226 inboxes, and most hold the same messages."""
 
+CACHE_BYTES_MAX = 16 * 1024 * 1024
+"""And of what size, as on the wire: above 2,048 notices of the usual 2 to 4 KB, so that it bites only where messages
+are large; 2,048 of the largest would be 2 GB, and what they are decoded into several times that."""
 
-Content = Notice | Diffusion | NoticeOfEnd | Outcome
+_HEADER_BYTES = 150
+"""What a header takes in Python besides its text: a tuple, and two objects."""
+
+Content = Notice | Diffusion | NoticeOfEnd | Outcome | Command
 """What an inbox record can say."""
 
 
@@ -49,6 +57,13 @@ class DeliveryKind(StrEnum):
     """A notice of end, in place of a message that this bureau may not see."""
     OUTCOME = "outcome"
     """The router's word about a message of this bureau."""
+    REMINDER = "reminder"
+    """The broker asks for the receipt of something that this bureau was given before."""
+
+    @property
+    def takes_receipts(self) -> bool:
+        """Whether the bureau acknowledges it; a receipt for a reminder is one for what it is about."""
+        return self in {DeliveryKind.MESSAGE, DeliveryKind.END}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +72,12 @@ class Delivery:
 
     Attributes:
         bureau: whose inbox it came to.
-        kind: which of the three it is.
+        kind: which of the four it is.
         content: what it says, typed.
-        id: the message's, notice of end's or outcome's own id.
+        id: the message's, notice of end's, outcome's or reminder's own id.
         signer: who signed it: the issuer, or `broker`.
         number: the notice number.
-        origin: where the issuer's message lies on its feed.
+        origin: where the issuer's message lies on its feed; of a reminder, where that lies among the commands.
         digest: SHA-256 of `value`; receipts carry it.
         value: the bytes on the wire.
         offset: in the inbox.
@@ -99,14 +114,19 @@ class Delivery:
         return self.content if isinstance(self.content, Outcome) else None
 
     @property
+    def reminder(self) -> Command | None:
+        """The reminder, if it is one."""
+        return self.content if isinstance(self.content, Command) else None
+
+    @property
     def event(self) -> Event:
-        """What happened to the notice; `unknown` for an outcome."""
-        return Event.UNKNOWN if isinstance(self.content, Outcome) else self.content.event
+        """What happened to the notice; `unknown` for an outcome and for a reminder."""
+        return Event.UNKNOWN if isinstance(self.content, Outcome | Command) else self.content.event
 
     @property
     def revision(self) -> int:
-        """Which revision it is about; 0 for an outcome."""
-        return 0 if isinstance(self.content, Outcome) else self.content.revision
+        """Which revision it is about; 0 for an outcome and for a reminder."""
+        return 0 if isinstance(self.content, Outcome | Command) else self.content.revision
 
 
 K = TypeVar("K", bound=Hashable)
@@ -114,19 +134,22 @@ V = TypeVar("V")
 
 
 class _Cache(Generic[K, V]):
-    """The most recently used results, bounded."""
+    """The most recently used results, bounded by number and by size."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self.size_bytes = 0
 
-    def get(self, key: K, make: Callable[[], V]) -> V:
+    def get(self, key: K, make: Callable[[], V], *, size_bytes: int) -> V:
         if key in self._entries:
             self._entries.move_to_end(key)
-            return self._entries[key]
+            return self._entries[key][0]
         value = make()
-        self._entries[key] = value
-        if len(self._entries) > CACHE_ENTRIES:
-            self._entries.popitem(last=False)
+        self._entries[key] = value, size_bytes
+        self.size_bytes += size_bytes
+        while len(self._entries) > CACHE_ENTRIES_MAX or self.size_bytes > CACHE_BYTES_MAX:
+            _, (_, gone_bytes) = self._entries.popitem(last=False)
+            self.size_bytes -= gone_bytes
         return value
 
 
@@ -163,14 +186,18 @@ class InboxDecoder:
             RejectedRecordError: `undecodable`, `misplaced` (headers, key, origin or bureau contradict the value) or
                 `signature`; park the record with it.
         """
-        letter = self._letters.get((record.key, record.value, record.headers), lambda: self._read(record))
+        letter = self._letters.get(
+            (record.key, record.value, record.headers), lambda: self._read(record), size_bytes=_size_bytes(record)
+        )
         if isinstance(letter, RejectedRecordError):
             raise letter
         content = letter.content
         if isinstance(content, NoticeOfEnd | Outcome) and content.bureau != bureau:
             raise RejectedRecordError(RejectReason.MISPLACED, f"it is for the inbox of {content.bureau}")
+        if isinstance(content, Command) and bureau not in content.bureaus:
+            raise RejectedRecordError(RejectReason.MISPLACED, "it reminds others")
         value = record.value or b""
-        signer = BROKER if isinstance(content, NoticeOfEnd | Outcome) else content.issuer
+        signer = content.issuer if isinstance(content, Notice | Diffusion) else BROKER
         appended_at = from_epoch_ms(record.timestamp_ms)
         self._prove(letter, value, signer=signer, appended_at=appended_at, directory=directory)
         kind, own_id = _kind_and_id(content)
@@ -194,7 +221,11 @@ class InboxDecoder:
             if record.value is None:
                 return RejectedRecordError(RejectReason.UNDECODABLE, "it has no value")
             headers = parse_headers(record.headers)
-            content = cast("Content", self._codec.decode(record.value, Notice, Diffusion, NoticeOfEnd, Outcome))
+            content = cast(
+                "Content", self._codec.decode(record.value, Notice, Diffusion, NoticeOfEnd, Outcome, Command)
+            )
+            if isinstance(content, Command) and content.kind is not CommandKind.REMINDER:
+                return _misplaced(f"no command of kind {content.kind} goes into an inbox")
             if differing := mismatch(headers, content):
                 return _misplaced(f"header {differing} differs from the value")
             if record.key != content.number.encode():
@@ -231,9 +262,15 @@ class InboxDecoder:
         proven = self._proofs.get(
             (key.public, headers.signature, kind, installation, letter.digest),
             lambda: verify(key.public, headers.signature, kind, installation, value),
+            size_bytes=len(headers.signature),
         )
         if not proven:
             raise RejectedRecordError(RejectReason.SIGNATURE, "the signature does not hold")
+
+
+def _size_bytes(record: RawRecord) -> int:
+    headers = sum(len(name) + len(content or b"") + _HEADER_BYTES for name, content in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _misplaced(detail: str) -> RejectedRecordError:
@@ -244,6 +281,9 @@ def _is_at_home(content: Content, origin: Origin) -> bool:
     if isinstance(content, NoticeOfEnd | Outcome):
         return content.origin == str(origin)
     try:
+        if isinstance(content, Command):
+            shard = origin.shard
+            return origin.topic == commands(shard.region) and shard == shard_of(content.number, shard.region)
         shard, message_class = content.shard, content.parsed_number.message_class
     except InvalidFieldError:
         return False
@@ -256,5 +296,7 @@ def _kind_and_id(content: Content) -> tuple[DeliveryKind, UUID]:
             return DeliveryKind.END, content.notice_id
         case Outcome():
             return DeliveryKind.OUTCOME, content.outcome_id
+        case Command():
+            return DeliveryKind.REMINDER, content.command_id
         case _:
             return DeliveryKind.MESSAGE, content.message_id

@@ -44,7 +44,7 @@ async def acknowledge_by_hand(
         RefusedError: the bureau has received nothing under this name, or the stage may not come now.
         UnavailableError: Kafka is away; nothing is noted, so give it again.
     """
-    received = [known for known in state.deliveries(name) if known.kind != DeliveryKind.OUTCOME]
+    received = [known for known in state.deliveries(name) if DeliveryKind(known.kind).takes_receipts]
     if not received:
         raise RefusedError(f"{signer.bureau} has received nothing under {name}")
     known = received[-1]

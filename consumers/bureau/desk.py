@@ -19,7 +19,7 @@ from broker.model.rejection import RejectReason
 from broker.schema.codec import Codec
 from broker.transport.batches import RawBatch, RawRecord
 from broker.transport.headers import signed_headers
-from broker.transport.inbox import Delivery, DeliveryKind, InboxDecoder
+from broker.transport.inbox import Delivery, InboxDecoder
 from broker.trust.signing import RecordKind, Signer
 from consumers.bureau.receipts import batched, may_follow, receipt_of
 from consumers.bureau.state import BureauState
@@ -125,7 +125,7 @@ class Desk:
         return delivery
 
     def _acknowledge_received(self, opened: _Open) -> None:
-        if opened.stage is None and opened.delivery.kind is not DeliveryKind.OUTCOME:
+        if opened.stage is None and opened.delivery.kind.takes_receipts:
             self.acknowledge(opened.delivery, Stage.RECEIVED)
 
     def _park(self, record: RawRecord, rejected: RejectedRecordError) -> None:
@@ -170,10 +170,10 @@ class Desk:
         A stage that was acknowledged before is not acknowledged again.
 
         Raises:
-            InvalidFieldError: the stage may not come now, needs a reason, or an outcome is acknowledged.
+            InvalidFieldError: the stage may not come now, needs a reason, or an outcome or a reminder is acknowledged.
         """
-        if delivery.kind is DeliveryKind.OUTCOME:
-            raise InvalidFieldError("stage", "an outcome is not acknowledged", "messages and notices of end are")
+        if not delivery.kind.takes_receipts:
+            raise InvalidFieldError("stage", f"no receipt is for a {delivery.kind}", "messages and notices of end only")
         opened = self._open.get(delivery.offset)
         if opened is None or opened.finished:
             raise InvalidFieldError("stage", "the delivery is finished", "acknowledge first, then finish")

@@ -12,7 +12,7 @@ import structlog
 
 from broker.errors import InvalidFieldError, UnavailableError
 from broker.model.receipt import ActorKind, Stage
-from broker.transport.inbox import Delivery, DeliveryKind
+from broker.transport.inbox import Delivery
 from consumers.bureau.answers import Answer
 from consumers.bureau.client import Inbox
 from consumers.bureau.desk import PROGRAM
@@ -96,7 +96,7 @@ async def _acknowledge(inbox: Inbox, delivery: Delivery, answer: Answer, program
     Raises:
         InvalidFieldError: the stage may not come now.
     """
-    if delivery.kind is DeliveryKind.OUTCOME or answer.stage is None or answer.stage is Stage.RECEIVED:
+    if not delivery.kind.takes_receipts or answer.stage is None or answer.stage is Stage.RECEIVED:
         return
     await inbox.acknowledge(
         delivery,

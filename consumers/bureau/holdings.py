@@ -47,7 +47,7 @@ def after(delivery: Delivery, holding: Holding | None) -> Holding | None:
     see the message, so keeping an earlier revision would keep what is in doubt, narrowed or over. What comes late (a
     lower revision, sent again) changes nothing, and nothing follows an end.
     """
-    if delivery.kind is DeliveryKind.OUTCOME:
+    if not delivery.kind.takes_receipts:
         return holding
     event, revision = delivery.event, delivery.revision
     if holding is not None and (revision < holding.revision or holding.event in ENDS):

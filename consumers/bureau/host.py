@@ -64,7 +64,7 @@ Handler = Callable[[Delivery], Awaitable[Sequence[Decision]]]
 
 async def accept_or_purge(delivery: Delivery) -> Sequence[Decision]:
     """Do what a willing bureau does: accept what is in force, purge what has ended."""
-    if delivery.kind is DeliveryKind.OUTCOME:
+    if not delivery.kind.takes_receipts:
         return ()
     if delivery.kind is DeliveryKind.END or delivery.event in ENDS:
         return (Decision(stage=Stage.PURGED),)

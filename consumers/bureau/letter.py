@@ -10,8 +10,9 @@ from broker.transport.inbox import Delivery
 def as_json(delivery: Delivery) -> dict[str, Any]:
     """Return what a delivery says, of values that JSON has.
 
-    Holds `kind` (message, end, outcome), `number`, `id`, `origin`, `offset` (in the inbox), `sha256` (of the bytes on
-    the wire), `at`, and under `content` the notice, diffusion, notice of end or outcome without what it leaves out.
+    Holds `kind` (message, end, outcome, reminder), `number`, `id`, `origin`, `offset` (in the inbox), `sha256` (of the
+    bytes on the wire), `at`, and under `content` what it says without what it leaves out; of a reminder, without the
+    other bureaus that are reminded.
     """
     return {
         "kind": delivery.kind,
@@ -28,5 +29,5 @@ def as_json(delivery: Delivery) -> dict[str, Any]:
 
 
 def _plain(delivery: Delivery) -> dict[str, Any]:
-    dumped: dict[str, Any] = delivery.content.model_dump(exclude={"digest"}, exclude_defaults=True)
+    dumped: dict[str, Any] = delivery.content.model_dump(exclude={"digest", "bureaus"}, exclude_defaults=True)
     return {name: str(value) if not isinstance(value, int) else value for name, value in dumped.items()}

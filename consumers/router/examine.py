@@ -87,6 +87,11 @@ def examine_command(record: ArrivedRecord, *, directory: Directory, codec: Codec
     region = Region(record.origin.topic.partition(".")[2])
     if record.origin.topic != commands(region) or record.origin.partition != partition_of(command.number.encode()):
         raise RejectedRecordError(RejectReason.MISPLACED, "a command lies in the shard of the notice that it is about")
+    if record.key != command.number.encode():
+        raise RejectedRecordError(RejectReason.MISPLACED, "the key is not the notice number in UTF-8")
+    wrong = mismatch(headers, command)
+    if wrong is not None:  # whoever is reminded holds the copy's headers against the value, too
+        raise RejectedRecordError(RejectReason.MISPLACED, f"header {wrong} differs from what the value says")
     return command
 
 

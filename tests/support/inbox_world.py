@@ -11,8 +11,9 @@ from broker.clock import to_epoch_ms
 from broker.members.directory import Bureau, Directory
 from broker.model.base import Model
 from broker.model.change import BureauKind
+from broker.model.command import Command
 from broker.model.message import Classification, Message
-from broker.model.naming import Origin, Region, feed
+from broker.model.naming import Origin, Region, feed, partition_of
 from broker.model.notice import Notice
 from broker.model.outcome import NoticeOfEnd, Outcome
 from broker.model.parsing import parse_message
@@ -100,9 +101,10 @@ class InboxWorld:
             origin = str(origin_of(content, at))
             signature = who.sign(RecordKind.MESSAGE, INSTALLATION, value)
         else:
-            assert isinstance(content, NoticeOfEnd | Outcome)
+            assert isinstance(content, NoticeOfEnd | Outcome | Command)
             who = self.signers[signer or "broker"]
-            origin = content.origin
+            asked_in = Origin("commands.africa", partition_of(content.number.encode()), at)
+            origin = str(asked_in) if isinstance(content, Command) else content.origin
             signature = who.sign(RecordKind.BROKER, INSTALLATION, value)
         headers: list[tuple[str, bytes | None]] = [
             *signed_headers(content, key_id=who.key_id, signature=signature),
@@ -121,6 +123,21 @@ class InboxWorld:
             origin=str(origin_of(message, at)),
             digest=sha256(self.codec.encode(message)).digest(),
             made_at=NOW,
+        )
+
+    def reminder_of(self, message: Message, *, bureaus: tuple[str, ...], **fields: Any) -> Command:
+        """What the tracker asks for, and the router copies into inboxes."""
+        return Command.model_validate(
+            {
+                "command_id": message.message_id,
+                "kind": "reminder",
+                "number": message.number,
+                "bureaus": bureaus,
+                "origin": str(origin_of(message, 42)),
+                "asked_by": "tracker",
+                "asked_at": NOW,
+            }
+            | fields
         )
 
     def outcome_of(self, message: Message, *, bureau: str, at: int = 42) -> Outcome:

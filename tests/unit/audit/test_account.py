@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.clock import from_epoch_ms
+from broker.model.command import Command, CommandKind
 from broker.model.ledger import EntryKind
 from broker.model.message import Event
 from broker.model.naming import Origin
@@ -73,6 +74,42 @@ def test_what_the_ledger_says_and_the_inboxes_hold_agrees(tmp_path: Path) -> Non
     log.append(("ledger.africa", 0, a_batch([a_record(1, passed)])))
     report = check(an_archive(tmp_path, log))
     assert (report.findings, report.unsettled, report.counts.deliveries) == ([], 0, 3)
+
+
+def reminders(*inboxes: str) -> Log:
+    """A reminder of zw, as the router enters it; copies of it in these inboxes."""
+    reminder = CODEC.encode(
+        Command(
+            command_id=id_for("reminder", ZERO, ""),
+            kind=CommandKind.REMINDER,
+            number="zw-n-2026-000001",
+            bureaus=("zw",),
+            origin=ZERO,
+            asked_by="tracker",
+            asked_at=from_epoch_ms(T0_MS),
+        )
+    )
+    at = b"commands.africa/0/0"
+    return [
+        ("commands.africa", 0, a_batch([a_record(0, reminder)])),
+        ("ledger.africa", 0, a_batch([a_record(0, an_entry(0, reminder, "zw", topic="commands.africa"))])),
+        *((f"inbox.{bureau}", 0, a_batch([a_record(0, reminder, origin=at)])) for bureau in inboxes),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inboxes", "problems"),
+    [
+        (("zw",), []),
+        ((), ["inbox.zw holds no copy"]),
+        (("zw", "ng"), ["comes from commands.africa/0/0, whose ledger entry does not name ng"]),
+    ],
+)
+def test_reminders_are_accounted_for(tmp_path: Path, inboxes: tuple[str, ...], problems: list[str]) -> None:
+    """A reminder is in the inbox of everybody whom its entry names, and of nobody else."""
+    found = check(an_archive(tmp_path, reminders(*inboxes))).findings
+    assert len(found) == len(problems)
+    assert all(problem in one.problem for one, problem in zip(found, problems, strict=True)), found
 
 
 CASES: list[tuple[str, Log, str, str]] = [

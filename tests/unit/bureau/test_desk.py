@@ -13,6 +13,7 @@ import pytest
 from broker.clock import ManualClock, to_epoch_ms
 from broker.errors import CorruptHistoryError, FencedError, InvalidFieldError
 from broker.model.message import Event
+from broker.model.naming import Origin
 from broker.model.receipt import DeclineReason, Receipts, Stage
 from broker.schema.codec import Codec
 from broker.transport.batches import RawBatch, RawRecord
@@ -21,7 +22,16 @@ from broker.trust.signing import RecordKind, verify
 from consumers.bureau.desk import Desk
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Owed
-from tests.support.inbox_world import INSTALLATION, NOW, InboxWorld, a_batch, a_notice, another_signature, with_header
+from tests.support.inbox_world import (
+    INSTALLATION,
+    NOW,
+    InboxWorld,
+    a_batch,
+    a_notice,
+    another_signature,
+    origin_of,
+    with_header,
+)
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +243,27 @@ def test_an_outcome_is_handed_out_and_not_acknowledged(office: Office, world: In
     assert desk.state.position == 1
 
 
+def test_a_reminder_is_handed_out_and_not_acknowledged(office: Office, world: InboxWorld) -> None:
+    """The broker's reminder comes as what it is, needs no receipt, and what the bureau holds stays as it is."""
+    message = a_notice()
+    desk = office.desk()
+    finished(office, desk, world.record(message))
+    (delivery,) = office.take(desk, world.record(world.reminder_of(message, bureaus=("fr", "gh")), at=7))
+
+    assert (delivery.kind, delivery.signer, delivery.number) == (DeliveryKind.REMINDER, "broker", message.number)
+    assert delivery.origin == Origin("commands.africa", message.shard.partition, 7)
+    assert delivery.reminder is not None
+    assert delivery.reminder.origin == str(origin_of(message, 42))
+    with pytest.raises(InvalidFieldError, match="no receipt is for a reminder"):
+        desk.acknowledge(delivery, Stage.ACCEPTED)
+    desk.finish(delivery)
+    assert desk.seal() == []
+    assert desk.state.position == 2
+    holding = desk.state.holding(message.number)
+    assert holding is not None
+    assert (holding.event, holding.value) == (Event.PUBLISHED, world.codec.encode(message))
+
+
 def test_a_repeat_is_handed_out_once(office: Office, world: InboxWorld) -> None:
     """The same message twice in an inbox, in one poll or in two: the second copy is passed over."""
     message = a_notice()
@@ -266,6 +297,26 @@ def forgeries(world: InboxWorld) -> dict[str, tuple[RawRecord, str]]:
         "outcome by a bureau": (
             world.record(world.outcome_of(message, bureau="gh"), signer="ipsg", offset=0),
             "signature",
+        ),
+        "reminder by a bureau": (
+            world.record(world.reminder_of(message, bureaus=("gh",)), signer="ipsg", offset=0),
+            "signature",
+        ),
+        "reminder of another bureau": (
+            world.record(world.reminder_of(message, bureaus=("fr",)), offset=0),
+            "misplaced",
+        ),
+        "reminder that lies among notices": (
+            with_header(
+                world.record(world.reminder_of(message, bureaus=("gh",)), offset=0),
+                "origin",
+                str(origin_of(message, 42)).encode(),
+            ),
+            "misplaced",
+        ),
+        "another command": (
+            world.record(world.reminder_of(message, bureaus=("gh",), kind="back_fill"), offset=0),
+            "misplaced",
         ),
         "outcome of another bureau": (world.record(world.outcome_of(message, bureau="fr"), offset=0), "misplaced"),
         "another key": (RawRecord(0, good.timestamp_ms, b"zw-n-2026-000009", good.value, good.headers), "misplaced"),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from broker.clock import to_epoch_ms
 from broker.model.command import Command, CommandKind
 from broker.model.ledger import EntryKind
 from broker.model.message import Event
@@ -16,7 +17,9 @@ from broker.model.notice import Notice
 from broker.model.outcome import Verdict
 from broker.model.rejection import RejectReason
 from broker.settings import KafkaSettings
-from broker.transport.batches import parse
+from broker.transport.batches import RawRecord, parse
+from broker.transport.inbox import DeliveryKind, InboxDecoder
+from broker.transport.kafka import TopicPartition
 from consumers.router.arrival import Arrival, ArrivedRecord, BrokenBatch, NoRecord
 from consumers.router.letters import Scribe
 from consumers.router.memory import Memory
@@ -303,6 +306,56 @@ def test_reminds_only_holders(feeds_of: Feeds) -> None:
 
     assert reminded.delivered == {"ipsg"}
     assert (again.entry.kind, again.delivered) == (EntryKind.REPEAT, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("header", "key"), [(None, b"zw-n-2026-000009"), ("ce_subject", NUMBER.encode()), ("ce_time", NUMBER.encode())]
+)
+def test_refuses_commands_that_no_bureau_could_read(header: str | None, key: bytes, feeds_of: Feeds) -> None:
+    """Key and headers travel with the copies, and whoever gets one holds them against the value."""
+    command = Command(
+        command_id=UUID(int=7),
+        kind=CommandKind.REMINDER,
+        number=NUMBER,
+        bureaus=("ipsg",),
+        asked_by="tracker",
+        asked_at=NOW,
+    )
+    record = replace(feeds_of.said(command, NUMBER, "commands.africa"), key=key)
+    if header is not None:
+        record = with_header(record, header, b"2026-05-01T00:00:00Z")
+
+    _, settled = settle(feeds_of, feeds_of.record(a_request()), record)
+
+    assert settled.entry.reason == RejectReason.MISPLACED
+
+
+def test_a_copy_of_a_reminder_is_what_its_bureau_can_read(feeds_of: Feeds) -> None:
+    """What the router puts into an inbox, the bureau's own decoder takes for the reminder that it is."""
+    command = Command(
+        command_id=UUID(int=7),
+        kind=CommandKind.REMINDER,
+        number=NUMBER,
+        bureaus=("ipsg",),
+        asked_by="tracker",
+        asked_at=NOW,
+    )
+    _, reminded = settle(
+        feeds_of, feeds_of.record(a_request()), feeds_of.said(command, NUMBER, "commands.africa", signer="broker")
+    )
+    scribe = Scribe(
+        shard=Shard(Region.AFRICA, reminded.arrival.origin.partition),
+        codec=feeds_of.codec,
+        installation=INSTALLATION,
+        signer=feeds_of.signers["broker"],
+    )
+    [copy] = scribe.write([reminded])[TopicPartition("inbox.ipsg", 0)]
+    record = RawRecord(0, to_epoch_ms(NOW), copy.key, copy.value, copy.headers)
+
+    delivery = InboxDecoder(feeds_of.codec).decode(record, bureau="ipsg", directory=feeds_of.directory)
+
+    assert (delivery.kind, delivery.content) == (DeliveryKind.REMINDER, command)
+    assert delivery.origin == reminded.arrival.origin
 
 
 def test_refuses_commands_that_the_broker_did_not_sign(feeds_of: Feeds) -> None:

@@ -274,3 +274,26 @@ async def test_fenced_writes_nothing(place: Place) -> None:
 
     assert await rows(engine) == before
     await engine.dispose()
+
+
+async def test_a_reminder_awaits_no_receipt() -> None:
+    """The copies of a command in inboxes are no deliveries: nothing is outstanding for one, and the ledger goes on."""
+    engine = await a_store()
+    holding = await take(engine, (LEDGER, ACKS))
+    reminder = an_entry(
+        0,
+        0,
+        topic="commands.africa",
+        kind=EntryKind.ROUTED,
+        number="zw-n-2026-000001",
+        message_id=UUID(int=1),
+        issuer="tracker",
+        digest=b"\x01" * 32,
+        delivered="ao bf",
+    )
+    await read_on(holding, LEDGER, 1, {LEDGER: [ReadEntry(offset=0, entry=reminder)]}, killed=False)
+
+    written = await rows(engine)
+    assert (written["messages"], written["deliveries"]) == ([], [])
+    assert ("commands.africa", 1, 1) in written["passed"]
+    await engine.dispose()
