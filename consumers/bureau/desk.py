@@ -191,6 +191,17 @@ class Desk:
             self._acknowledge_received(opened)
             opened.finished = opened.changed = True
 
+    def start_over(self) -> int:
+        """Forget everything that is not sealed, as a restart would.
+
+        Returns:
+            The offset from which the inbox is to be read again.
+        """
+        self._open.clear()
+        self._receipts, self._parked = [], []
+        self._read_to = self._sealed_to
+        return self._read_to
+
     @property
     def is_dirty(self) -> bool:
         """Whether there is something to seal."""

@@ -21,6 +21,7 @@ import structlog
 
 from broker.clock import SystemClock
 from broker.errors import FencedError, UnavailableError
+from broker.members.directory import Directory
 from broker.model.message import ENDS
 from broker.model.naming import Region, acks, inbox
 from broker.model.receipt import ActorKind, DeclineReason, Stage
@@ -31,7 +32,7 @@ from broker.transport.inbox import Delivery, DeliveryKind, InboxDecoder
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.link import linked
 from broker.transport.publisher import Writes
-from broker.transport.reader import RawReader
+from broker.transport.reader import RawBatch, RawReader
 from broker.trust.keys import KeyRing
 from consumers.bureau.desk import PROGRAM, Desk
 from consumers.bureau.sending import send
@@ -58,6 +59,9 @@ class Decision:
     actor_kind: ActorKind = ActorKind.PROGRAM
 
 
+Polled = Sequence[tuple[TopicPartition, Sequence[RawBatch]]]
+"""What one poll of the inboxes returned, by inbox."""
+
 Handler = Callable[[Delivery], Awaitable[Sequence[Decision]]]
 """What a bureau does with a delivery: returns the stages that it reaches, in order, and is done with it."""
 
@@ -79,8 +83,8 @@ class BureauHost:
         client: the connection that all of them share; started.
         follower: the directory.
         publisher: writes everybody's receipts.
-        handler: what each bureau does with what it is given. If it raises, `run` does: nothing of that poll counts as
-            finished, and all of it comes again.
+        handler: what each bureau does with what it is given. If it raises, `run` does, whatever it is: nothing of that
+            poll counts, and all of it comes again, whether `poll` or `run` is called once more or the process restarts.
     """
 
     def __init__(
@@ -151,15 +155,18 @@ class BureauHost:
 
         Raises:
             CorruptHistoryError: an inbox lost records that were not read.
+            Exception: whatever the handler raises.
         """
         await self.send_owed()
         while not stop.is_set():
             try:
-                await self.poll()
-            except UnavailableError as error:
+                polled, directory = await self._read()
+            except UnavailableError as error:  # Kafka's alone: a handler's would be swallowed, and its deliveries
                 logger.warning("Inboxes wait for Kafka", **error.log_fields())
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)
+            else:
+                await self._handle(polled, directory)
 
     async def send_owed(self) -> None:
         """Send the receipts that an earlier run owed."""
@@ -173,33 +180,47 @@ class BureauHost:
 
         Raises:
             UnavailableError: an inbox or the directory cannot be read now; nothing has moved.
+            Exception: whatever the handler raises; nothing has moved, and the next poll hands out the same.
         """
+        polled, directory = await self._read()
+        return await self._handle(polled, directory)
+
+    async def _read(self) -> tuple[Polled, Directory | None]:
         polled = await self._reader.poll()
-        if not polled:
+        return polled, await self._follower.at_its_end() if polled else None
+
+    async def _handle(self, polled: Polled, directory: Directory | None) -> int:
+        if directory is None:
             return 0
-        directory = await self._follower.at_its_end()
+        desks = [
+            (partition, self._desks[partition], batches) for partition, batches in polled if partition in self._desks
+        ]
         finished = 0
-        moved: list[Desk] = []
-        for partition, batches in polled:
-            desk = self._desks.get(partition)
-            if desk is None:
-                continue
-            for delivery in desk.take(batches, directory):
-                for decision in await self._handler(delivery):
-                    desk.acknowledge(
-                        delivery,
-                        decision.stage,
-                        reason=decision.reason,
-                        actor=decision.actor,
-                        actor_kind=decision.actor_kind,
-                    )
-                desk.finish(delivery)
-                finished += 1
+        try:
+            for _, desk, batches in desks:
+                for delivery in desk.take(batches, directory):
+                    await self._handle_one(desk, delivery)
+                    finished += 1
+        except BaseException:
+            for partition, desk, _ in desks:
+                self._reader.assign(partition, desk.start_over())
+            raise
+        for partition, _, batches in desks:
             self._reader.advance(partition, batches[-1].next_offset)
-            moved.append(desk)
-        await self._flush(moved)
+        await self._flush([desk for _, desk, _ in desks])
         self.handled += finished
         return finished
+
+    async def _handle_one(self, desk: Desk, delivery: Delivery) -> None:
+        for decision in await self._handler(delivery):
+            desk.acknowledge(
+                delivery,
+                decision.stage,
+                reason=decision.reason,
+                actor=decision.actor,
+                actor_kind=decision.actor_kind,
+            )
+        desk.finish(delivery)
 
     async def close(self) -> None:
         """Stop reading; positions and receipts are in the bureaus' files."""
