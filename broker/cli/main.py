@@ -10,7 +10,7 @@ import typer
 
 from broker.cli import context
 
-COMMANDS = ("demo", "up", "serve", "publish", "bureau", "status", "explain", "audit", "directory", "topics")
+COMMANDS = ("demo", "up", "serve", "publish", "simulate", "bureau", "status", "explain", "audit", "directory", "topics")
 """Each is a module beside this one, with a function `register`."""
 
 
