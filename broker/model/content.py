@@ -188,6 +188,11 @@ class Judicial(Model):
     extradition_will_be_sought: bool = False
 
 
+EXTRACT_MEDIA_TYPE = "application/vnd.noticewire.extract+json"
+"""Marks a message as an imported extract: an attachment of this type says of what (caption), from where (URI), and
+what was read (digest). It stays where it was; nobody is asked to fetch it."""
+
+
 class AttachmentKind(StrEnum):
     """What an attachment shows."""
 

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from broker.model.base import BureauCode, Model, Moment
 from broker.model.circulation import Circulation
 from broker.model.content import (
+    EXTRACT_MEDIA_TYPE,
     AskedFor,
     Assessment,
     Attachment,
@@ -187,6 +188,11 @@ class Message(Model, ABC):
     def is_victim_or_witness(self) -> bool:
         """Whether its subject is to be protected, and never wanted (domain section 6, rules 1 and 2)."""
         return self.subject.is_victim_or_witness
+
+    @property
+    def is_extract(self) -> bool:
+        """Whether it was imported from an extract of a notice, which holds less than a notice."""
+        return any(attachment.media_type == EXTRACT_MEDIA_TYPE for attachment in self.attachments)
 
     @property
     def concerns_minor(self) -> bool:

@@ -64,6 +64,7 @@ class Rule(StrEnum):
     POSSIBLE_DATE = "nobody is born after the event, and no event lies ahead of its message"
     TEXT = "a title and a body, once in at least one language: en, fr, es or ar"
     RETENTION = "kept at most five years from issue, then renewed or deleted (RPD articles 49-51)"
+    EXTRACT = "an extract is too little to ask for an arrest (domain section 8; docs/decisions/0013)"
     DIGEST = "size and SHA-256 are those of the content (design section 3)"
 
 
@@ -249,6 +250,12 @@ def _texts(message: Message) -> Problems:
         yield InvalidFieldError("texts", "hold a language twice", Rule.TEXT)
 
 
+def _extracts(message: Message) -> Problems:
+    """What was imported from an extract never asks for an arrest."""
+    if message.is_extract and is_wanted(message):
+        yield InvalidFieldError("attachments", "hold an extract, in a wanted message", Rule.EXTRACT)
+
+
 def _on_the_day(message: Message, today: date) -> Problems:
     """Neither dated ahead, nor in force beyond its retention."""
     if message.issued_at.date() - today > CLOCK_TOLERANCE:
@@ -268,7 +275,7 @@ ALWAYS: tuple[Callable[[Message], Problems], ...] = (
 )
 """Rules for every event."""
 
-IN_FORCE: tuple[Callable[[Message], Problems], ...] = (_minimum, _offences, _dates, _texts)
+IN_FORCE: tuple[Callable[[Message], Problems], ...] = (_minimum, _offences, _dates, _texts, _extracts)
 """Rules for the events that put or keep a message in force."""
 
 

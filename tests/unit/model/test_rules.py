@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broker.errors import InvalidFieldError, InvalidMessageError
 from broker.model.circulation import Circulation, Scope
-from broker.model.content import Attachment
+from broker.model.content import EXTRACT_MEDIA_TYPE, Attachment
 from broker.model.diffusion import Diffusion
 from broker.model.message import Event
 from broker.model.notice import Notice
@@ -128,6 +128,18 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str, Rule]] = [
         Rule.PUBLIC_CONSENT,
     ),
     # the rest
+    (
+        a_red_notice,
+        {"attachments": [an_attachment("document", media_type=EXTRACT_MEDIA_TYPE)]},
+        "attachments",
+        Rule.EXTRACT,
+    ),
+    (
+        an_arrest_diffusion,
+        {"attachments": [an_attachment(), an_attachment("document", media_type=EXTRACT_MEDIA_TYPE)]},
+        "attachments",
+        Rule.EXTRACT,
+    ),
     (a_red_notice, {"offences": ["thb.labour", "thb.labour.moon"]}, "offences[1]", Rule.OFFENCE),
     (a_red_notice, {"offences": ["opposition"]}, "offences[0]", Rule.OFFENCE),
     (a_red_notice, {"retained_until": "2031-05-02"}, "retained_until", Rule.RETENTION),

@@ -1,0 +1,1 @@
+"""Foreign formats, one file for each: what they hold becomes messages that are marked as imported extracts."""
