@@ -13,6 +13,9 @@ from broker.cli import context
 COMMANDS = ("demo", "up", "serve", "publish", "simulate", "bureau", "status", "explain", "audit", "directory", "topics")
 """Each is a module beside this one, with a function `register`."""
 
+MODULES = {"import": "importing"}
+"""Where the command's name is a word of Python."""
+
 
 def command_line(argv: Sequence[str]) -> typer.Typer:
     """Return the command line, with no more commands loaded than the arguments ask for: all of them take 4 s of CPU."""
@@ -27,7 +30,7 @@ def command_line(argv: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_root)  # without it, Typer takes a single command for the whole program
     for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
-        importlib.import_module(f"broker.cli.{name}").register(app)
+        importlib.import_module(f"broker.cli.{MODULES.get(name, name)}").register(app)
     return app
 
 
