@@ -10,7 +10,20 @@ import typer
 
 from broker.cli import context
 
-COMMANDS = ("demo", "up", "serve", "publish", "simulate", "bureau", "status", "explain", "audit", "directory", "topics")
+COMMANDS = (
+    "demo",
+    "up",
+    "serve",
+    "publish",
+    "simulate",
+    "import",
+    "bureau",
+    "status",
+    "explain",
+    "audit",
+    "directory",
+    "topics",
+)
 """Each is a module beside this one, with a function `register`."""
 
 MODULES = {"import": "importing"}
