@@ -25,6 +25,8 @@ class ServiceEndpoint(BaseModel, frozen=True):
     """A service that runs."""
 
     pid: int
+    observe: str | None = None
+    """Where it shows `/metrics`, `/healthz` and `/readyz`: `http://127.0.0.1:9601`."""
 
 
 class Endpoints(BaseModel, frozen=True):
@@ -35,6 +37,8 @@ class Endpoints(BaseModel, frozen=True):
     root_key: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     pid: int | None = None
     """Of the process that keeps it running."""
+    observe: str | None = None
+    """Where that process shows its own metrics."""
     services: dict[str, ServiceEndpoint] = Field(default_factory=dict)
     """By name: `router-0`, `tracker`, `audit`."""
 

@@ -100,6 +100,18 @@ class TrackerSettings(BaseModel, frozen=True, extra="forbid"):
     )
 
 
+class ObserveSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where services show their metrics and their health."""
+
+    port: int = Field(
+        0,
+        ge=0,
+        le=65_500,
+        description="On 127.0.0.1; 0 takes any free one. Under `up` the first of a row: its own, then one for each "
+        "service, so that a scraper can name them.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set, as one frozen tree; an unknown name is refused."""
 
@@ -111,6 +123,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     router: RouterSettings = RouterSettings()
     tracker: TrackerSettings = TrackerSettings()
+    observe: ObserveSettings = ObserveSettings()
     root_key: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",

@@ -24,6 +24,19 @@ STOP_PATIENCE_SECONDS = 15.0
 """How long a service may take to finish what is in flight before it is killed; nothing is lost either way."""
 
 
+ObservePortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--observe-port",
+        min=0,
+        max=65_500,
+        metavar="PORT",
+        help="Where /metrics, /healthz and /readyz are answered, on 127.0.0.1 (several services: the first of a row)."
+        " 0: any free port. Otherwise NOTICEWIRE_OBSERVE__PORT.",
+    ),
+]
+
+
 class Service(StrEnum):
     """What can be served."""
 
@@ -41,29 +54,33 @@ def serve(
     services: Annotated[list[Service], typer.Argument(metavar="SERVICE...", help="router, tracker, audit")],
     *,
     data: DataOption = None,
+    observe_port: ObservePortOption = None,
 ) -> None:
     """Run services until Ctrl-C or SIGTERM. Several of a kind share the shards.
 
     Example: noticewire serve router tracker --data ./data
     """
     context = load_context(data)
+    port = context.settings.observe.port if observe_port is None else observe_port
     if len(services) > 1:
-        _serve_each(services, context.data)
+        _serve_each(services, context.data, port)
         return
     configure_logging(services[0], as_json=not sys.stderr.isatty())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(services[0], context))
+        runner.run(_serve(services[0], context, port))
 
 
-def start(service: Service, data: Path, *, log: Path | None = None) -> leash.Leashed:
+def start(service: Service, data: Path, *, log: Path | None = None, observe_port: int = 0) -> leash.Leashed:
     """Start a service in a process of its own, which ends when this one does.
 
     Args:
         service: which one.
         data: the data folder.
         log: where its JSON lines go; this process's standard error where left out.
+        observe_port: where it shows metrics and health; 0: any free port.
     """
     argv = [sys.executable, "-m", "broker.cli.main", "serve", service, "--data", str(data)]
+    argv += ["--observe-port", str(observe_port)]
     if log is None:
         return leash.spawn(argv)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +88,10 @@ def start(service: Service, data: Path, *, log: Path | None = None) -> leash.Lea
         return leash.spawn(argv, stdout=out, stderr=out)
 
 
-def _serve_each(services: Sequence[Service], data: Path) -> None:
+def _serve_each(services: Sequence[Service], data: Path, port: int) -> None:
     """Run several services side by side; if one ends, end the others and say so."""
-    running = [(service, start(service, data)) for service in services]
+    ports = [port + at if port else 0 for at in range(len(services))]
+    running = [(one, start(one, data, observe_port=observe)) for one, observe in zip(services, ports, strict=True)]
     with contextlib.ExitStack() as stack:
         for _, process in running:
             stack.callback(process.stop, STOP_PATIENCE_SECONDS)
@@ -94,7 +112,7 @@ def _signalled() -> Any:
     return lambda: bool(came)
 
 
-async def _serve(service: Service, context: Context) -> None:
+async def _serve(service: Service, context: Context, observe_port: int) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -104,6 +122,6 @@ async def _serve(service: Service, context: Context) -> None:
     client = RawClient(context.kafka, client_id=f"noticewire-{service}")
     await client.start()
     try:
-        await runner.run(context, client, stopping)
+        await runner.run(context, client, stopping, observe_port=observe_port)
     finally:
         await client.stop()

@@ -36,6 +36,8 @@ class Supervised:
     not_before: float = 0.0
     deaths: int = 0
     """In a row: since it last ran long enough to count as healthy."""
+    starts: int = 0
+    """All of them."""
 
     @property
     def is_failing(self) -> bool:
@@ -103,6 +105,7 @@ class Supervisor:
 
     def _start(self, service: Supervised) -> bool:
         service.started_at = self._now()
+        service.starts += 1
         try:
             service.process = service.start()
         except OSError as error:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -17,11 +18,15 @@ import uvloop
 from rich.console import Console
 
 from broker.cli.context import Context, DataOption, Endpoints, load_context
-from broker.cli.serve import STOP_PATIENCE_SECONDS, Service, start
+from broker.cli.serve import STOP_PATIENCE_SECONDS, ObservePortOption, Service, start
+from broker.cli.services.observing import Watch, watched
 from broker.cli.supervisor import BACK_OFF_SECONDS, Say, Supervisor
 from broker.cli.system import RunningKafka, found_installation, kafka_for, log_of, log_tail
 from broker.endpoints import ServiceEndpoint
 from broker.errors import MisuseError, NoticewireError
+from broker.observe.health import Health
+from broker.observe.listener import HOST, free_row
+from broker.observe.metrics import Metrics, SupervisorMetrics
 
 _LOOK_SECONDS = 0.25
 
@@ -35,6 +40,7 @@ def up(
     *,
     data: DataOption = None,
     routers: Annotated[int, typer.Option("--routers", min=1, max=12, help="How many routers share the shards.")] = 1,
+    observe_port: ObservePortOption = None,
 ) -> None:
     """Run Kafka and all services on a data folder that lasts, until Ctrl-C; what dies is started again.
 
@@ -53,10 +59,10 @@ def up(
         kafka_for(folder, say, long_lived=True) as kafka,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_up(folder, kafka, routers=routers, say=say))
+        runner.run(_up(folder, kafka, routers=routers, observe_port=observe_port, say=say))
 
 
-async def _up(folder: Path, kafka: RunningKafka, *, routers: int, say: Say) -> None:
+async def _up(folder: Path, kafka: RunningKafka, *, routers: int, observe_port: int | None, say: Say) -> None:
     Endpoints(kafka=kafka.endpoint).write(folder)
     context = await found_installation(load_context(folder), say)
     stopping = asyncio.Event()
@@ -65,22 +71,49 @@ async def _up(folder: Path, kafka: RunningKafka, *, routers: int, say: Say) -> N
         loop.add_signal_handler(number, stopping.set)
     supervisor = Supervisor(say, patience_seconds=STOP_PATIENCE_SECONDS)
     node = _Node(kafka, say)
+    wanted = dict(_wanted(routers))
+    first = context.settings.observe.port if observe_port is None else observe_port
+    first = first or free_row(1 + len(wanted))
+    ports = {name: first + 1 + at for at, name in enumerate(wanted)}
     try:
-        for name, service in _wanted(routers):
-            _add(supervisor, name, service, folder)
-        _write_endpoints(context, supervisor)
+        for name, service in wanted.items():
+            _add(supervisor, name, service, folder, observe_port=ports[name])
+        _write_endpoints(context, supervisor, first, ports)
         say(f"Runs until Ctrl-C, on {folder}; where everything listens is in {folder / 'endpoints.json'}")
-        while not stopping.is_set():
-            await node.check()
-            if supervisor.check():
-                _write_endpoints(context, supervisor)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
+        async with watched(_watch(supervisor, node, folder), None, port=first):
+            while not stopping.is_set():
+                await node.check()
+                if supervisor.check():
+                    _write_endpoints(context, supervisor, first, ports)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
         say(f"Stopping: what is in flight has {STOP_PATIENCE_SECONDS:g} s to finish")
     finally:
         await asyncio.to_thread(supervisor.stop)
         (folder / "endpoints.json").unlink(missing_ok=True)
     say("Stopped")
+
+
+def _watch(supervisor: Supervisor, node: _Node, folder: Path) -> Watch:
+    """Return what is shown of the services as this process sees them, and of the disk that they share."""
+    metrics = Metrics("up", Health(), reads_logs=False)
+    shown = SupervisorMetrics(metrics)
+
+    def look() -> None:
+        for one in supervisor.services:
+            shown.service(one.name, restarts=one.starts - 1, is_failing=one.is_failing)
+        shown.service("kafka", restarts=node.restarts, is_failing=node.is_failing)
+        disk = shutil.disk_usage(folder)
+        shown.disk(free_bytes=disk.free, size_bytes=disk.total)
+
+    def problems() -> Iterator[str]:
+        for one in supervisor.services:
+            if one.process is None or one.is_failing:
+                yield f"{one.name} {'keeps dying' if one.is_failing else 'does not run'}"
+        if node.is_failing:
+            yield "Apache Kafka could not be started again"
+
+    return Watch(metrics=metrics, asks_kafka=False, on_beat=look, problems=problems)
 
 
 class _Node:
@@ -91,6 +124,12 @@ class _Node:
         self._say = say
         self._deaths = 0
         self._not_before = 0.0
+        self.restarts = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt to start it again has failed."""
+        return self._deaths > 0
 
     async def check(self) -> None:
         """Look, and start it again on the same data and the same port."""
@@ -99,6 +138,7 @@ class _Node:
         if monotonic() < self._not_before:
             return
         self._say("Apache Kafka has ended; started again")
+        self.restarts += 1
         try:
             await asyncio.to_thread(self._node.start)
         except NoticewireError as error:
@@ -117,18 +157,25 @@ def _wanted(routers: int) -> Iterator[tuple[str, Service]]:
     yield "audit", Service.AUDIT
 
 
-def _add(supervisor: Supervisor, name: str, service: Service, folder: Path) -> None:
+def _add(supervisor: Supervisor, name: str, service: Service, folder: Path, *, observe_port: int) -> None:
     log = log_of(folder, name)
-    supervisor.add(name, lambda: start(service, folder, log=log), last_words=lambda: log_tail(log, lines=3))
+    supervisor.add(
+        name,
+        lambda: start(service, folder, log=log, observe_port=observe_port),
+        last_words=lambda: log_tail(log, lines=3),
+    )
 
 
-def _write_endpoints(context: Context, supervisor: Supervisor) -> None:
-    """Say where everything is now: process ids change when something was started again."""
+def _write_endpoints(context: Context, supervisor: Supervisor, first: int, ports: Mapping[str, int]) -> None:
+    """Say where everything is now: process ids change when something was started again, ports do not."""
     known = Endpoints.model_validate_json((context.data / "endpoints.json").read_bytes())
     services = {
-        one.name: ServiceEndpoint(pid=one.process.pid) for one in supervisor.services if one.process is not None
+        one.name: ServiceEndpoint(pid=one.process.pid, observe=f"http://{HOST}:{ports[one.name]}")
+        for one in supervisor.services
+        if one.process is not None
     }
-    known.model_copy(update={"services": services, "pid": os.getpid()}).write(context.data)
+    here = {"services": services, "pid": os.getpid(), "observe": f"http://{HOST}:{first}"}
+    known.model_copy(update=here).write(context.data)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from broker.errors import CorruptHistoryError, EvictedError, FencedError, UnavailableError
 from broker.model.naming import SHARDS_TOPIC, Shard
+from broker.observe.observers import SharingObserver
 from broker.settings import KafkaSettings
 from broker.transport.kafka import MemberConsumer, translated
 from broker.transport.slots import Slot, claim_slot
@@ -38,6 +39,8 @@ _TURN_MS = 200
 _CONFIRM_SECONDS = 3.0
 _REJOIN_SECONDS = 1.0
 _RESTART_SECONDS = (0.1, 0.5)
+_REMIND_SECONDS = 60.0
+"""How often a halted shard is told of again: whoever looks at the last lines of a log must find it."""
 _JOIN_SECONDS = 30.0
 """A join waits for the others' session time-outs and rebalances."""
 
@@ -54,6 +57,7 @@ class Membership(ConsumerRebalanceListener):
         assigned: the shards that the group has given to this member.
         turn: grows with each assignment, also of the same shards.
         evicted: the group has put this member out, or another process has its name.
+        halted: shards whose history contradicts itself, and where; this process runs them no more.
     """
 
     def __init__(self, *, kafka: KafkaSettings, group: str, instance: str) -> None:
@@ -64,6 +68,7 @@ class Membership(ConsumerRebalanceListener):
         self.assigned: frozenset[Shard] = frozenset()
         self.turn = 0
         self.evicted = False
+        self.halted: dict[Shard, CorruptHistoryError] = {}
 
     async def start(self) -> None:
         """Join the group, and return with a first assignment.
@@ -187,10 +192,10 @@ class _Sharing:
     membership: Membership
     work: Work
     grace_seconds: float
+    observer: SharingObserver
     running: dict[Shard, _Running] = field(default_factory=dict)
     fenced: set[Shard] = field(default_factory=set)
-    halted: set[Shard] = field(default_factory=set)
-    """Shards whose history contradicts itself: a person decides; the others go on."""
+    reminded_at: float = float("-inf")
     not_before: dict[Shard, float] = field(default_factory=dict)
     turn: int = 0
     member_id: str = ""
@@ -223,15 +228,18 @@ class _Sharing:
                 case None:
                     pass
                 case EvictedError() as error:
+                    self.observer.evicted()
                     raise error
                 case FencedError() as error:
                     logger.warning("Shard fenced", shard=str(shard), problem=str(error))
                     self.fenced.add(shard)
+                    self.observer.fenced(str(shard))
                 case CorruptHistoryError() as error:
-                    logger.error("Shard halted: its history contradicts itself", shard=str(shard), **error.log_fields())
-                    self.halted.add(shard)
+                    self.membership.halted[shard] = error  # a person decides; the others go on
+                    self.reminded_at = float("-inf")
                 case UnavailableError() as error:
                     logger.warning("Shard unavailable", shard=str(shard), problem=str(error))
+                    self.observer.unavailable(str(shard))
                     self.not_before[shard] = _now() + random.uniform(*_RESTART_SECONDS)  # noqa: S311 - only spreads
                 case error:
                     raise error
@@ -251,7 +259,7 @@ class _Sharing:
         for shard, running in self.running.items():
             if shard not in wanted or running.told_at is not None:
                 self.tell(shard)
-        for shard in sorted(wanted - self.fenced - self.halted - self.running.keys()):
+        for shard in sorted(wanted - self.fenced - self.membership.halted.keys() - self.running.keys()):
             if self.not_before.get(shard, 0) <= _now():
                 lease = Lease(self.membership.confirm)
                 task = asyncio.create_task(_run(self.work, shard, lease), name=f"shard {shard}")
@@ -263,6 +271,13 @@ class _Sharing:
             self.rejoined_at = _now()
             logger.info("Rebalance asked for", fenced=" ".join(sorted(map(str, self.fenced & wanted))))
             self.membership.rejoin()
+
+    def remind(self) -> None:
+        """Tell of the halted shards, at once and then every minute."""
+        if self.membership.halted and _now() > self.reminded_at + _REMIND_SECONDS:
+            self.reminded_at = _now()
+            for shard, error in self.membership.halted.items():
+                logger.error("Shard halted: its history contradicts itself", shard=str(shard), **error.log_fields())
 
     async def end(self) -> None:
         """Stop every shard, within the time that each has, and wait until all of them have let go."""
@@ -277,6 +292,7 @@ class _Sharing:
                 await asyncio.wait(late, timeout=self.grace_seconds)
         try:
             self.collect()
+            self.remind()
         except Exception:
             # On the way out, what `share` raises matters more.
             logger.exception("A shard failed while it was let go")
@@ -290,7 +306,14 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def share(membership: Membership, work: Work, *, stopping: asyncio.Event, grace_seconds: float = 15.0) -> None:
+async def share(
+    membership: Membership,
+    work: Work,
+    *,
+    stopping: asyncio.Event,
+    grace_seconds: float = 15.0,
+    observer: SharingObserver | None = None,
+) -> None:
     """Run the shards that the group gives to this member, until told to stop.
 
     A shard whose work raises FencedError is not started again before the group has assigned anew; UnavailableError:
@@ -302,18 +325,26 @@ async def share(membership: Membership, work: Work, *, stopping: asyncio.Event, 
         stopping: set to end all; returns when each shard has let go.
         grace_seconds: how long a shard that was told to stop may take before it is cancelled: above the transaction
             time-out.
+        observer: is told how the shards fare.
 
     Raises:
         EvictedError: the group has put this member out; every shard was stopped. End the process: its replacement
             takes the slot and begins anew.
         UnavailableError: the membership has broken down; the same.
     """
-    sharing = _Sharing(membership, work, grace_seconds)
+    watcher = observer or SharingObserver()
+    sharing = _Sharing(membership, work, grace_seconds, watcher)
     try:
         while not stopping.is_set():
-            await membership.turn_over()
+            watcher.turned()
+            try:
+                await membership.turn_over()
+            except EvictedError:
+                watcher.evicted()
+                raise
             sharing.notice_assignment()
             sharing.collect()
+            sharing.remind()
             sharing.keep(membership.assigned)
             sharing.ask_anew(membership.assigned)
     finally:

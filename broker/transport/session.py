@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.errors import NoticewireError
 from broker.observe.faultpoints import Faults
+from broker.observe.observers import SessionObserver
 from broker.settings import KafkaSettings
 from broker.transport.fanout import Compression, CopiedBatch, Outgoing, plan
 from broker.transport.kafka import RawClient, ShardProducer, TopicPartition, consume, is_fenced, translate, translated
@@ -111,6 +113,7 @@ class ShardSession:
         ledger: the partition that nobody else writes.
         compression: of what is written.
         faults: is told the points `taking`, `before_produce`, `after_produce`, `before_commit`, `after_commit`.
+        observer: is told how transactions end.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class ShardSession:
         ledger: TopicPartition,
         compression: Compression = Compression.ZSTD,
         faults: Faults | None = None,
+        observer: SessionObserver | None = None,
     ) -> None:
         self._kafka = kafka
         self._client = client
@@ -129,6 +133,7 @@ class ShardSession:
         self._ledger = ledger
         self._compression = compression
         self._faults = faults
+        self._observer = observer or SessionObserver()
         self._producer: ShardProducer | None = None
         self._committing: asyncio.Task[None] | None = None
         self._spoiled = False
@@ -196,6 +201,7 @@ class ShardSession:
         )
         self._spoiled = True  # unless it ends well
         doing = f"writing the transaction of {self._transactional_id}"
+        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._kafka.transaction_timeout.total_seconds()):
                 with translated(doing):
@@ -208,7 +214,13 @@ class ShardSession:
                 with translated(doing):
                     await self._commit(producer)
         except TimeoutError as error:
-            raise translate(error, doing) from error
+            failure = translate(error, doing)
+            self._observer.failed(failure.code)
+            raise failure from error
+        except NoticewireError as error:
+            self._observer.failed(error.code)
+            raise
+        self._observer.committed(asyncio.get_running_loop().time() - began)
         await _pass(self._faults, "after_commit")
         self._spoiled = False
 

@@ -19,6 +19,7 @@ import structlog
 from broker.clock import SystemClock
 from broker.errors import CorruptHistoryError, UnavailableError
 from broker.model.naming import ALERTS, CHECKPOINTS, DIRECTORY, FEED_KINDS, REJECTED, SHARDS_TOPIC, Region
+from broker.observe.observers import ArchiveObserver
 from broker.transport.kafka import TopicPartition
 from broker.transport.reader import RawReader
 from consumers.audit.archive import Archive, Limits, position_after
@@ -92,6 +93,7 @@ class AuditService:
         clock: Clock | None = None,
         limits: Limits | None = None,
         pace: Pace | None = None,
+        observer: ArchiveObserver | None = None,
     ) -> None:
         """Prepare; nothing is opened or read yet.
 
@@ -104,10 +106,11 @@ class AuditService:
             clock: For the moments of commits.
             limits: When a segment is closed.
             pace: When to commit.
+            observer: Is told how it comes on.
         """
         self._client, self._folder, self._signer, self._installation = client, archive, signer, installation
         self._publisher, self._clock, self._limits = publisher, clock or SystemClock(), limits
-        self._pace = pace or Pace()
+        self._pace, self._observer = pace or Pace(), observer or ArchiveObserver()
         self._archive: Archive | None = None
         self._unproven: dict[TopicPartition, Position] = {}
         self._unpublished: bytes | None = None
@@ -118,6 +121,17 @@ class AuditService:
         self.positions: dict[TopicPartition, int] = {}
         """The next offset of each partition; what lies before is archived once the next commit is done."""
 
+    @property
+    def archived(self) -> dict[tuple[str, int], int]:
+        """How far each partition that is read now is archived, by topic and partition; durable."""
+        if self._archive is None:
+            return {}
+        committed = self._archive.committed
+        return {
+            (place.topic, place.partition): committed[place].next_offset if place in committed else 0
+            for place in self.positions
+        }
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Archive what comes until `stopping` is set; what was read is committed before this returns.
 
@@ -125,6 +139,7 @@ class AuditService:
             CorruptHistoryError: Kafka or the archive contradicts what was archived; names the place.
         """
         while not stopping.is_set():
+            self._observer.turned()
             try:
                 async with self._opened() as archive:
                     await self._archive_until(archive, stopping)
@@ -154,6 +169,7 @@ class AuditService:
         async with self._reading(archive) as reader:
             looked = time.monotonic()
             while not stopping.is_set():
+                self._observer.turned()
                 if time.monotonic() - looked > self._pace.discover_every.total_seconds():
                     await self._discover(archive, reader)
                     looked = time.monotonic()
@@ -179,15 +195,18 @@ class AuditService:
         )
         try:
             self.tree_size, self._unpublished = archive.size, archive.note
+            self._archive = archive
+            self._observer.opened(archive.size)
             logger.info("Archive opened", leaves=archive.size, partitions=len(archive.committed))
             yield archive
         finally:
+            self._archive = None
             archive.close()
 
     @contextlib.asynccontextmanager
     async def _reading(self, archive: Archive) -> AsyncIterator[RawReader]:
         reader = RawReader(self._client, {}, committed=True, lane="audit", keep_raw=True)
-        self._known, self._missing, self._unproven = set(), {}, {}
+        self._known, self._missing, self._unproven, self.positions = set(), {}, {}, {}
         try:
             await self._discover(archive, reader)
             await self._check_ends(archive)
@@ -208,6 +227,7 @@ class AuditService:
         known = self._unproven.pop(partition, None)
         if known is None:
             archive.add(partition.topic, partition.partition, batch)
+            self._observer.archived(partition.topic.partition(".")[0], batch.next_offset - batch.base_offset)
             return
         if known != position_after(batch):
             raise CorruptHistoryError(
@@ -226,6 +246,7 @@ class AuditService:
             raise
         if note is not None:
             self.tree_size, self._unpublished = archive.size, note
+            self._observer.committed(archive.size)
             logger.info("Archive committed", rows=rows, leaves=archive.size)
         await self._publish()
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import structlog
 
+from broker.clock import Clock, SystemClock
 from broker.errors import CorruptHistoryError, UnavailableError
-from broker.model.naming import REJECTED, Shard, inbox, ledger
+from broker.model.naming import REJECTED, Shard, bureaus_of, inbox, ledger
 from broker.observe.faultpoints import Faults
+from broker.observe.observers import RouterObserver, SessionObserver
 from broker.schema.codec import Codec
 from broker.settings import KafkaSettings, RouterSettings
 from broker.transport.directory import DirectoryFollower
@@ -49,9 +51,15 @@ class ShardRouter:
         signer: Signer,
         cache_folder: Path,
         faults: Faults | None = None,
+        observer: RouterObserver | None = None,
+        session_observer: SessionObserver | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Prepare to take a shard; nothing happens before `run`."""
         self._faults = faults
+        self._observer = observer or RouterObserver()
+        self._session_observer = session_observer
+        self._clock = clock or SystemClock()
         self._shard = shard
         self._client = client
         self._kafka = kafka
@@ -69,6 +77,13 @@ class ShardRouter:
         self._backlog: deque[Arrival] = deque()
         self.is_ready = False
         """It owns its shard and has folded the ledger."""
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The next offset to enter of each feed, by topic and partition; nothing unless it is ready."""
+        if not self.is_ready:
+            return {}
+        return {(feed, self._shard.partition): at for feed, at in self._memory.positions.items()}
 
     async def run(self, lease: Lease) -> None:
         """Route until the lease says stop.
@@ -96,6 +111,7 @@ class ShardRouter:
             transactional_id=f"router-{self._shard}",
             ledger=self._ledger,
             faults=self._faults,
+            observer=self._session_observer,
         )
         ledger_end = await self._session.take([*inboxes, self._ledger.topic, REJECTED])
         await self._fold(ledger_end)
@@ -144,11 +160,27 @@ class ShardRouter:
         settled, writes = await asyncio.to_thread(self._settle, settler, arrived, draft)
         ledger_next = await self._commit(writes)
         self._memory.merge(draft)
+        self._tell(settled)
         await self._pass("before_cache")
         await asyncio.to_thread(self._cache.save, draft, ledger_next)
         for one in settled:
             _log_settled(self._log, one)
         return len(settled)
+
+    def _tell(self, settled: Sequence[Settled]) -> None:
+        now = self._clock.now()
+        for one in settled:
+            entry = one.entry
+            self._observer.entered(
+                feed=entry.topic.partition(".")[0],
+                kind=entry.kind,
+                delivered=len(one.delivered),
+                ended=len(one.ended),
+                outcomes=len(one.outcomes),
+                withheld={reason: len(bureaus_of(bureaus)) for reason, bureaus in entry.withheld.items()},
+                reason=entry.reason,
+                waited_seconds=(now - entry.appended_at).total_seconds(),
+            )
 
     async def _arrivals(self) -> list[Arrival]:
         """Return what comes next on the feeds, cut by count and by bytes; empty where nothing came in time."""

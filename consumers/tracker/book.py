@@ -7,10 +7,9 @@ before any receipt that was appended after it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -56,17 +55,29 @@ class ReadReceipt:
     claim: Claim | None = None
 
 
-async def enter_entries(connection: AsyncConnection, shard: Shard, entries: Sequence[ReadEntry]) -> Counter[str]:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of a receipt."""
+
+    claim: Claim | None
+    verdict: Verdict
+    reason: Reason | None = None
+    """Why not counted."""
+    waited: timedelta | None = None
+    """From the message's append to this receipt's, where it is the first of its delivery."""
+
+
+async def enter_entries(connection: AsyncConnection, shard: Shard, entries: Sequence[ReadEntry]) -> list[Judged]:
     """Enter what a stretch of the shard's ledger says, and judge the receipts that waited for it.
 
     Returns:
-        How many receipts were judged: by `counted`, or the `Reason` why not.
+        The receipts that were judged, none of them pending any more.
 
     Raises:
         CorruptHistoryError: an entry does not begin where the one before it on its feed ended.
     """
     if not entries:
-        return Counter()
+        return []
     ahead = await _passed(connection, shard)
     message_rows: list[dict[str, Any]] = []
     delivery_rows: list[dict[str, Any]] = []
@@ -92,11 +103,11 @@ async def enter_entries(connection: AsyncConnection, shard: Shard, entries: Sequ
     return await _judge_pending(connection, shard, ahead)
 
 
-async def enter_receipts(connection: AsyncConnection, shard: Shard, read: Sequence[ReadReceipt]) -> Counter[str]:
+async def enter_receipts(connection: AsyncConnection, shard: Shard, read: Sequence[ReadReceipt]) -> list[Judged]:
     """Enter a stretch of the shard's receipts; judge those whose origin the ledger has passed.
 
     Returns:
-        How many there were: by `counted`, `pending`, or the `Reason` why not counted.
+        Each of them, pending ones too.
     """
     ahead = await _passed(connection, shard)
     due = {
@@ -109,18 +120,17 @@ async def enter_receipts(connection: AsyncConnection, shard: Shard, read: Sequen
         and receipt.origin.offset < ahead.get(receipt.origin.topic, 0)
     }
     judged = dict(zip(due, await _judge(connection, list(due.values())), strict=True))
-    rows: list[dict[str, Any]] = []
-    seen: Counter[str] = Counter()
-    for receipt in read:
-        at = (receipt.offset, receipt.index)
-        reason = receipt.reason or judged.get(at)
-        judged_now = Verdict.COUNTED if reason is None else Verdict.NOT_COUNTED
-        verdict = judged_now if reason or at in judged else Verdict.PENDING
-        seen[(reason or verdict).value] += 1
-        rows.append(_receipt_row(shard, receipt, verdict, reason))
-    if rows:
+    each = [_settled(receipt, judged.get((receipt.offset, receipt.index))) for receipt in read]
+    if each:
+        rows = [_receipt_row(shard, receipt, one) for receipt, one in zip(read, each, strict=True)]
         await connection.execute(receipts.insert(), rows)
-    return seen
+    return each
+
+
+def _settled(receipt: ReadReceipt, judged: Judged | None) -> Judged:
+    if receipt.reason is not None:
+        return Judged(receipt.claim, Verdict.NOT_COUNTED, receipt.reason)
+    return judged or Judged(receipt.claim, Verdict.PENDING)
 
 
 async def _passed(connection: AsyncConnection, shard: Shard) -> dict[str, int]:
@@ -193,7 +203,7 @@ def _delivery_rows(read: ReadEntry) -> Iterator[dict[str, Any]]:
         }
 
 
-async def _judge_pending(connection: AsyncConnection, shard: Shard, ahead: Mapping[str, int]) -> Counter[str]:
+async def _judge_pending(connection: AsyncConnection, shard: Shard, ahead: Mapping[str, int]) -> list[Judged]:
     rows = (
         await connection.execute(
             select(receipts)
@@ -211,8 +221,8 @@ async def _judge_pending(connection: AsyncConnection, shard: Shard, ahead: Mappi
         )
     ).all()
     if not rows:
-        return Counter()
-    reasons = await _judge(
+        return []
+    judged = await _judge(
         connection,
         [
             (f"{row.origin_topic}/{row.origin_partition}/{row.origin_offset}", row.bureau, _claim_of_row(row))
@@ -234,33 +244,36 @@ async def _judge_pending(connection: AsyncConnection, shard: Shard, ahead: Mappi
                 "at_partition": row.partition,
                 "at_offset": row.record_offset,
                 "at_index": row.record_index,
-                "new_verdict": (Verdict.COUNTED if reason is None else Verdict.NOT_COUNTED).value,
-                "new_reason": None if reason is None else reason.value,
+                "new_verdict": one.verdict.value,
+                "new_reason": None if one.reason is None else one.reason.value,
             }
-            for row, reason in zip(rows, reasons, strict=True)
+            for row, one in zip(rows, judged, strict=True)
         ],
     )
-    return Counter((reason or Verdict.COUNTED).value for reason in reasons)
+    return judged
 
 
-async def _judge(connection: AsyncConnection, claims: Sequence[tuple[str, str, Claim]]) -> list[Reason | None]:
+async def _judge(connection: AsyncConnection, claims: Sequence[tuple[str, str, Claim]]) -> list[Judged]:
     """Judge receipts one after the other, each over what those before it made of its delivery.
 
     Args:
         connection: inside the unit of work.
         claims: origin, bureau and what it says, as they lie on the log; the ledger has passed each origin.
     """
-    known = await _deliveries(connection, [(origin, bureau) for origin, bureau, _ in claims])
+    known, published = await _deliveries(connection, [(origin, bureau) for origin, bureau, _ in claims])
     withheld = await _withheld(connection, [origin for origin, bureau, _ in claims if (origin, bureau) not in known])
     changed: set[tuple[str, str]] = set()
-    reasons: list[Reason | None] = []
+    judged: list[Judged] = []
     for origin, bureau, claim in claims:
         delivery = known.get((origin, bureau))
         reason = judge(claim, delivery, withheld=bureau in withheld.get(origin, ()))
-        reasons.append(reason)
-        if reason is None and delivery is not None:
-            known[origin, bureau] = advance(delivery, claim)
-            changed.add((origin, bureau))
+        if reason is not None or delivery is None:
+            judged.append(Judged(claim, Verdict.NOT_COUNTED, reason))
+            continue
+        waited = None if delivery.received_at is not None else claim.appended_at - published[origin]
+        judged.append(Judged(claim, Verdict.COUNTED, waited=waited))
+        known[origin, bureau] = advance(delivery, claim)
+        changed.add((origin, bureau))
     if changed:
         await connection.execute(
             update(deliveries)
@@ -268,7 +281,7 @@ async def _judge(connection: AsyncConnection, claims: Sequence[tuple[str, str, C
             .values({name: bindparam(f"new_{name}") for name in _STATE}),
             [_state_row(key, known[key]) for key in sorted(changed)],
         )
-    return reasons
+    return judged
 
 
 _STATE = (
@@ -289,18 +302,23 @@ def _state_row(key: tuple[str, str], delivery: Delivery) -> dict[str, Any]:
     return {"at_origin": key[0], "at_bureau": key[1]} | {f"new_{name}": getattr(delivery, name) for name in _STATE}
 
 
-async def _deliveries(connection: AsyncConnection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Delivery]:
+async def _deliveries(
+    connection: AsyncConnection, keys: Sequence[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], Delivery], dict[str, datetime]]:
+    """Return deliveries by origin and bureau, and when the message of each origin was appended to its feed."""
     known: dict[tuple[str, str], Delivery] = {}
+    published: dict[str, datetime] = {}
     for some in _cut(sorted(set(keys))):
         # A join, because SQLite reads the whole table for (origin, bureau) IN (...).
         wanted = values(column("origin", String), column("bureau", String)).data(some).cte("wanted")
         rows = await connection.execute(
-            select(deliveries, messages.c.number)
+            select(deliveries, messages.c.number, messages.c.appended_at)
             .select_from(wanted)
             .join(deliveries, and_(deliveries.c.origin == wanted.c.origin, deliveries.c.bureau == wanted.c.bureau))
             .join(messages, messages.c.origin == deliveries.c.origin)
         )
         for row in rows:
+            published[row.origin] = row.appended_at
             known[row.origin, row.bureau] = Delivery(
                 number=row.number,
                 message_id=row.message_id,
@@ -316,7 +334,7 @@ async def _deliveries(connection: AsyncConnection, keys: Sequence[tuple[str, str
                 given_at=row.given_at,
                 decline_reason=None if row.decline_reason is None else DeclineReason(row.decline_reason),
             )
-    return known
+    return known, published
 
 
 async def _withheld(connection: AsyncConnection, origins: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -333,7 +351,7 @@ def _cut(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[at : at + _PER_QUERY] for at in range(0, len(items), _PER_QUERY))
 
 
-def _receipt_row(shard: Shard, receipt: ReadReceipt, verdict: Verdict, reason: Reason | None) -> dict[str, Any]:
+def _receipt_row(shard: Shard, receipt: ReadReceipt, judged: Judged) -> dict[str, Any]:
     claim, origin = receipt.claim, receipt.origin
     return {
         "topic": naming.acks(shard.region),
@@ -341,8 +359,8 @@ def _receipt_row(shard: Shard, receipt: ReadReceipt, verdict: Verdict, reason: R
         "record_offset": receipt.offset,
         "record_index": receipt.index,
         "appended_at": receipt.appended_at,
-        "verdict": verdict.value,
-        "reason": None if reason is None else reason.value,
+        "verdict": judged.verdict.value,
+        "reason": None if judged.reason is None else judged.reason.value,
         "bureau": receipt.bureau,
         "number": None if claim is None else claim.number,
         "origin_topic": None if origin is None else origin.topic,

@@ -19,11 +19,12 @@ import structlog
 from broker.errors import UnavailableError
 from broker.model import naming
 from broker.model.naming import Shard
+from broker.observe.observers import SharingObserver, TrackerObserver
 from broker.store.positions import Holding, Place, take
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.membership import Lease, Membership, share
 from broker.transport.reader import RawBatch, RawReader
-from consumers.tracker.book import enter_entries, enter_receipts
+from consumers.tracker.book import Judged, enter_entries, enter_receipts
 from consumers.tracker.judge import Verdict
 from consumers.tracker.keys import ReceiptKeys
 from consumers.tracker.reading import read_ledger, read_receipts
@@ -56,6 +57,11 @@ class TrackerService:
         directory: whose keys count.
         codec: reads ledger entries and receipts.
         max_wait: how long a poll waits for something to come.
+        observer: is told what was written.
+        sharing_observer: is told how the shards fare.
+
+    Attributes:
+        holdings: the shards that are followed now, each with the positions that the store has.
     """
 
     def __init__(
@@ -66,6 +72,8 @@ class TrackerService:
         directory: DirectoryFollower,
         codec: Codec,
         max_wait: timedelta = timedelta(milliseconds=500),
+        observer: TrackerObserver | None = None,
+        sharing_observer: SharingObserver | None = None,
     ) -> None:
         self._client = client
         self._engine = engine
@@ -74,15 +82,29 @@ class TrackerService:
         self._max_wait = max_wait
         self._keys: ReceiptKeys | None = None
         self._keys_as_of = -1
+        self._observer = observer or TrackerObserver()
+        self._sharing_observer = sharing_observer
+        self.holdings: dict[Shard, Holding] = {}
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The next offset to read of each ledger and receipt log that is followed now, by topic and partition."""
+        holdings = list(self.holdings.values())
+        return {
+            (place.topic, place.partition): at for holding in holdings for place, at in holding.next_offsets.items()
+        }
 
     async def run(self, membership: Membership, stopping: asyncio.Event) -> None:
         """Track shards until told to stop; what was read is in the store, with its position, when this returns."""
-        await share(membership, self._work, stopping=stopping)
+        await share(membership, self._work, stopping=stopping, observer=self._sharing_observer)
 
     async def _work(self, shard: Shard, lease: Lease) -> None:
         if not await lease.confirm():  # else a stale assignment would take the shard from its rightful owner
             raise UnavailableError("the group does not answer: whether this shard is ours is not known")
-        await self.follow(shard, lease.stop)
+        try:
+            await self.follow(shard, lease.stop)
+        finally:
+            self.holdings.pop(shard, None)
 
     async def follow(self, shard: Shard, stop: asyncio.Event) -> None:
         """Take a shard over and follow it until told to stop.
@@ -104,6 +126,7 @@ class TrackerService:
             _Log(self._reader(ledger, holding, committed=True), partial(self._enter_ledger, shard, holding)),
             _Log(self._reader(acks, holding, committed=False), partial(self._enter_receipts, shard, holding)),
         )
+        self.holdings[shard] = holding
         stopped = asyncio.create_task(stop.wait())
         polls: dict[_Log, asyncio.Task[Polled]] = {}
         try:
@@ -137,7 +160,8 @@ class TrackerService:
         for next_offset, entries in await asyncio.to_thread(lambda: [*read_ledger(batches, shard, self._codec)]):
             async with holding.unit({ledger: next_offset}) as connection:
                 judged = await enter_entries(connection, shard, entries)
-            _log_not_counted(shard, judged)
+            self._observer.read("ledger", len(entries))
+            self._tell(shard, judged)
 
     async def _enter_receipts(self, shard: Shard, holding: Holding, batches: list[RawBatch]) -> None:
         acks = Place(naming.acks(shard.region), shard.partition)
@@ -147,7 +171,8 @@ class TrackerService:
         ):
             async with holding.unit({acks: next_offset}) as connection:
                 judged = await enter_receipts(connection, shard, receipts)
-            _log_not_counted(shard, judged)
+            self._observer.read("acks", len(receipts))
+            self._tell(shard, judged)
 
     async def _keys_now(self) -> ReceiptKeys:
         directory = await self._directory.at_its_end()
@@ -156,8 +181,16 @@ class TrackerService:
             self._keys_as_of = directory.offset
         return self._keys
 
-
-def _log_not_counted(shard: Shard, judged: Counter[str]) -> None:
-    reasons = {reason: n for reason, n in judged.items() if reason not in {Verdict.COUNTED, Verdict.PENDING}}
-    if reasons:
-        logger.warning("Receipts not counted", shard=str(shard), reasons=reasons)
+    def _tell(self, shard: Shard, judged: list[Judged]) -> None:
+        """Tell what became of receipts, once that is committed."""
+        not_counted: Counter[str] = Counter()
+        for one in judged:
+            if one.reason is not None:
+                not_counted[one.reason.value] += 1
+                self._observer.not_counted(one.reason)
+            elif one.verdict is Verdict.COUNTED and one.claim is not None:
+                self._observer.counted(one.claim.stage, one.claim.decline_reason)
+                if one.waited is not None:
+                    self._observer.acknowledged(one.waited.total_seconds())
+        if not_counted:
+            logger.warning("Receipts not counted", shard=str(shard), reasons=dict(not_counted))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from broker.cli.context import Context
 from broker.errors import UnavailableError
+from broker.model.naming import Shard
 from broker.schema.codec import Codec
 from broker.transport.directory import DirectoryFollower
 from broker.transport.kafka import RawClient
@@ -36,3 +37,18 @@ async def membership(context: Context, kind: str) -> AsyncIterator[Membership]:
             yield member
         finally:
             await member.stop()
+
+
+def shard_problems(member: Membership, ready: frozenset[Shard]) -> Iterator[str]:
+    """Return what keeps a service that shares shards from being ready: it owns them, and has taken each.
+
+    Args:
+        member: of the group.
+        ready: the shards that are at work here.
+    """
+    if not member.turn:
+        yield "the group has not assigned shards yet"
+    for shard, error in member.halted.items():
+        yield f"shard {shard} is halted at {error.place}: {error.problem}"
+    if waiting := member.assigned - ready - member.halted.keys():
+        yield f"shards not taken yet: {' '.join(sorted(map(str, waiting)))}"
