@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from uuid import UUID
 
 from broker.model.base import HexBytes, Model, Moment
+from broker.model.outcome import id_for
 
 
 class RejectReason(StrEnum):
@@ -54,3 +56,18 @@ class Rejection(Model):
     """The value; or, where the batch itself cannot be parsed or there are too many headers, the raw batch."""
     headers: tuple[RawHeader, ...] = ()
     is_raw_batch: bool = False
+
+
+def mending_id(origin: str, issuer: str) -> UUID:
+    """Return the id of the message with which an issuer mends a rejected record.
+
+    It is the link to what was rejected, and the issuer signs it with the message: whoever has the rejection's origin
+    finds the mended message in the ledger by it, and whoever has the message can hold its header `mends` against it.
+    The same for every attempt, so that of two people who mend the same record only one is routed (`id_reused`); an
+    attempt that is rejected too may be made again, or be mended itself.
+
+    Args:
+        origin: of the rejected record, `notices.africa/1/42`.
+        issuer: who signs the mended message; need not be whoever the rejected record named.
+    """
+    return id_for("mends", origin, issuer)

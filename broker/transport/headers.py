@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from broker.clock import to_millis
-from broker.errors import RejectedRecordError
+from broker.errors import InvalidFieldError, RejectedRecordError
 from broker.model.base import new_message_id
 from broker.model.change import DirectoryChange
 from broker.model.command import Command
 from broker.model.diffusion import Diffusion
 from broker.model.message import Message
+from broker.model.naming import Origin, feeds
 from broker.model.outcome import BROKER, NoticeOfEnd, Outcome
 from broker.model.receipt import Receipts
-from broker.model.rejection import Rejection, RejectReason
+from broker.model.rejection import Rejection, RejectReason, mending_id
 
 SPEC_VERSION = "ce_specversion"
 ID = "ce_id"
@@ -35,10 +36,12 @@ CONTENT_TYPE = "content-type"
 TRACEPARENT = "traceparent"
 KEY_ID = "key-id"
 SIGNATURE = "signature"
+MENDS = "mends"
+"""The origin of the rejected record that a mended message stands in for; its id follows from that (`mending_id`)."""
 ORIGIN = "origin"
 """Added by the router: where the record was first written, `notices.africa/1/42`."""
 
-PASSED_ON = (SPEC_VERSION, ID, TYPE, SOURCE, TIME, SUBJECT, CONTENT_TYPE, TRACEPARENT, KEY_ID, SIGNATURE)
+PASSED_ON = (SPEC_VERSION, ID, TYPE, SOURCE, TIME, SUBJECT, CONTENT_TYPE, TRACEPARENT, KEY_ID, SIGNATURE, MENDS)
 """What the router copies into inboxes; no others, because what a stranger adds could hold anything."""
 
 AVRO = "application/vnd.confluent.avro"
@@ -69,6 +72,7 @@ class Headers:
     """Empty where there was none: then no signature can hold."""
     signature: bytes = b""
     """Empty where there was none, or none in base64: then it does not hold."""
+    mends: str | None = None
     origin: str | None = None
 
 
@@ -79,6 +83,7 @@ def signed_headers(
     signature: bytes,
     id: str | None = None,  # noqa: A002 - CloudEvents' word
     traceparent: str | None = None,
+    mends: str | None = None,
 ) -> RecordHeaders:
     """Return the headers of a signed record, whoever signs it: a bureau, the Secretariat or the broker itself.
 
@@ -88,6 +93,7 @@ def signed_headers(
         signature: 64 bytes; written as base64 text.
         id: for values without an id of their own (receipts, rejections); a fresh one where left out.
         traceparent: the trace that this belongs to; a new one begins where there is none.
+        mends: the origin of the rejected record that a message stands in for.
     """
     said = _said_by(value)
     texts = {
@@ -102,6 +108,8 @@ def signed_headers(
         KEY_ID: key_id,
         SIGNATURE: b64encode(signature).decode(),
     }
+    if mends is not None:
+        texts[MENDS] = mends
     return [(name, text.encode()) for name, text in texts.items()]
 
 
@@ -142,6 +150,7 @@ def parse_headers(headers: Iterable[tuple[str | bytes, bytes | None]]) -> Header
         traceparent=texts.get(TRACEPARENT),
         key_id=texts.get(KEY_ID, ""),
         signature=_from_base64(texts.get(SIGNATURE, "")),
+        mends=texts.get(MENDS),
         origin=texts.get(ORIGIN),
     )
 
@@ -155,8 +164,21 @@ def mismatch(headers: Headers, value: Value) -> str | None:
         SOURCE: headers.source == said.source,
         TIME: _moment(headers.time) == to_millis(said.time),
         SUBJECT: headers.subject == said.subject,
+        MENDS: headers.mends is None or _is_mended(value, headers.mends),
     }
     return next((name for name, agreed in agrees.items() if not agreed), None)
+
+
+def _is_mended(value: Value, mends: str) -> bool:
+    """Return whether the signed id of a message proves what the header says of it."""
+    try:
+        origin = Origin.parse(mends)
+        on_feed = origin.topic in feeds(origin.shard.region)
+    except InvalidFieldError:
+        return False
+    if str(origin) != mends or not on_feed:  # nothing else may travel in it
+        return False
+    return isinstance(value, Message) and value.message_id == mending_id(mends, value.issuer)
 
 
 def passed_on(headers: Iterable[tuple[str | bytes, bytes | None]], *, origin: str) -> tuple[tuple[str, bytes], ...]:

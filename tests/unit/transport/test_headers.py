@@ -7,6 +7,7 @@ import pytest
 
 from broker.errors import RejectedRecordError
 from broker.model.message import Message
+from broker.model.rejection import mending_id
 from broker.transport.headers import PASSED_ON, mismatch, parse_headers, passed_on, signed_headers
 from tests.support.builders import a_red_notice, an_arrest_diffusion
 from tests.support.directories import a_change
@@ -166,4 +167,29 @@ def test_no_header_holds_a_subjects_data() -> None:
 
 def test_what_is_passed_on_is_what_is_written() -> None:
     """The router copies exactly the headers that issuers write."""
-    assert tuple(name for name, _ in BY_HAND) == PASSED_ON
+    assert (*(name for name, _ in BY_HAND), "mends") == PASSED_ON
+
+
+def test_a_mended_message_proves_what_it_mends() -> None:
+    """The id that the issuer signs follows from the rejected record's origin; a header that says otherwise differs."""
+    origin = "notices.africa/0/3"
+    mended = a_red_notice(owner="zw", message_id=str(mending_id(origin, "ipsg")))
+    headers = _written(mended, mends=origin)
+
+    assert headers[-1] == ("mends", b"notices.africa/0/3")
+    assert mismatch(parse_headers(headers), mended) is None
+    assert passed_on(headers, origin="notices.africa/1/42")[-2:] == (
+        ("mends", b"notices.africa/0/3"),
+        ("origin", b"notices.africa/1/42"),
+    )
+    assert mismatch(parse_headers(_written(mended, mends="notices.africa/0/4")), mended) == "mends"
+    assert mismatch(parse_headers(_written(NOTICE, mends=origin)), NOTICE) == "mends"
+    assert mending_id(origin, "zw") != mending_id(origin, "ipsg")
+
+
+@pytest.mark.parametrize("said", ["EXAMPLE Alex", "EXAMPLE Alex/0/3", "ledger.africa/0/3", "notices.africa/0/03"])
+def test_nothing_but_an_origin_travels_as_what_is_mended(said: str) -> None:
+    """An issuer cannot pass on anything else in this header, whatever id it signs."""
+    message = a_red_notice(message_id=str(mending_id(said, "ipsg")))
+
+    assert mismatch(parse_headers(_written(message, mends=said)), message) == "mends"
