@@ -5,8 +5,6 @@ A bureau keeps its own key and nobody else's. Only a demo's data folder holds ev
 
 from __future__ import annotations
 
-import os
-import secrets
 import stat
 from collections.abc import Iterable
 from datetime import datetime
@@ -21,18 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from broker.errors import RefusedError
 from broker.model.change import PublicKey
+from broker.trust.private_files import KeyFileError, make_private, read_private, sync_folder, write_private
 from broker.trust.signing import Signer
 
-_FOLDER_MODE = 0o700
-_FILE_MODE = 0o600
-
-
-class KeyFileError(RefusedError):
-    """A key file is missing, is none, or can be read by others."""
-
-    code = "key_file"
+__all__ = ["KeyFileError", "KeyRing", "generate", "load", "public_key", "store"]
 
 
 def generate(code: str) -> Signer:
@@ -51,14 +42,7 @@ def load(path: Path) -> Signer:
     Raises:
         KeyFileError: it is missing, is no Ed25519 key, or others than its owner may read it; says how to mend that.
     """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise KeyFileError(f"{path} can be read by others (mode {mode:04o}); mend it with: chmod 600 {path}")
-            pem = file.read()
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}. The bureau's private key is expected there") from error
+    pem = read_private(path, what="The bureau's private key")
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -74,9 +58,9 @@ def store(signer: Signer, folder: Path) -> Path:
     Raises:
         FileExistsError: there is one already; a key is never overwritten.
     """
-    _make_private(folder)
+    make_private(folder)
     path = _write(signer, folder)
-    _sync(folder)
+    sync_folder(folder)
     return path
 
 
@@ -112,7 +96,7 @@ class KeyRing:
         Raises:
             KeyFileError: the folder can be read by others.
         """
-        _make_private(self.folder)
+        make_private(self.folder)
         self._refuse_open_folder()
         for code in codes:
             if code not in self:
@@ -122,7 +106,7 @@ class KeyRing:
                 except FileExistsError:
                     continue  # another process was faster: its key counts, and is read when needed
                 self._signers[code] = signer
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     def _refuse_open_folder(self) -> None:
         try:
@@ -135,31 +119,7 @@ class KeyRing:
             )
 
 
-def _make_private(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-
-
 def _write(signer: Signer, folder: Path) -> Path:
-    """Write a key file whole or not at all; the first of two writers wins, since a link fails where a name is taken."""
     path = folder / f"{signer.bureau}.pem"
-    pem = signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    temporary = folder / f".{signer.bureau}.{secrets.token_hex(8)}"
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(temporary)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_private(path, signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return path
-
-
-def _sync(folder: Path) -> None:
-    """Make a folder's names durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
