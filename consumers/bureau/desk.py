@@ -37,6 +37,8 @@ class _Open:
 
     delivery: Delivery
     stage: Stage | None
+    given: bool = False
+    """The stage was given since the last `seal`; otherwise a person may have given a later one by hand."""
     changed: bool = False
     finished: bool = False
 
@@ -182,7 +184,7 @@ class Desk:
                 delivery, stage, reason=reason, actor=actor, actor_kind=actor_kind, given_at=self._clock.now()
             )
             self._receipts.append((delivery.origin.shard, receipt))
-            opened.stage, opened.changed = stage, True
+            opened.stage, opened.given, opened.changed = stage, True, True
 
     def finish(self, delivery: Delivery) -> None:
         """The handler is done with a delivery: it is never handed out again once the next `seal` returned."""
@@ -237,14 +239,14 @@ class Desk:
         safe = self._safe_position()
         nothing_owed = not owed and not self.state.owes
         self.state.seal(
-            touched=[(one.delivery, one.stage, one.finished) for one in touched],
+            touched=[(one.delivery, one.stage if one.given else None, one.finished) for one in touched],
             parked=parked,
             owed=owed,
             next_offset=safe if nothing_owed else None,
         )
         self._receipts, self._parked = self._receipts[len(receipts) :], self._parked[len(parked) :]
         for one in touched:
-            one.changed = False
+            one.changed = one.given = False
             if one.finished:
                 del self._open[one.delivery.offset]
         self._sealed_to = safe

@@ -10,6 +10,11 @@ Each write takes two steps, because Kafka and SQLite share no transaction:
 
 A crash before `seal` hands the message to the handler again, and nobody was told anything. A crash after it does not:
 the receipts are sent again, byte for byte (Ed25519 is deterministic), so that no second acknowledgement exists.
+
+An end removes the data from every file of the folder: deleted content is overwritten in the database, and the log,
+which keeps what pages held before, is emptied. With the holding goes the value of whatever was parked under the same
+number (an unproven copy names the same person), while its place and reason stay: the record itself is in the inbox for
+as long as the window lasts. What was parked without a number cannot be told from anything else, and stays.
 """
 
 from __future__ import annotations
@@ -27,10 +32,14 @@ from broker.clock import from_epoch_ms, to_epoch_ms
 from broker.errors import CorruptHistoryError, FencedError
 from broker.model.message import Event
 from broker.model.naming import Region, Shard
-from broker.model.receipt import Stage
+from broker.model.receipt import FOLLOWS, Stage
 from broker.transport.inbox import Delivery
 from consumers.bureau.holdings import Holding, after
 from consumers.bureau.tables import SCHEMA, Known, Owed, Parked
+
+_EMPTYING_WAIT_MS = 100
+"""How long to wait for somebody who reads the file just now (`noticewire bureau CODE list`), before the log is emptied
+with the next write instead."""
 
 
 class BureauState:
@@ -43,6 +52,8 @@ class BureauState:
     def __init__(self, database: sqlite3.Connection, *, path: Path, epoch: int | None) -> None:
         self._database = database
         self._epoch = epoch
+        self._holds_traces = False
+        """SQLite's log holds what was purged."""
         self.path = path
 
     @classmethod
@@ -54,6 +65,8 @@ class BureauState:
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
+        log = path.with_name(f"{path.name}-wal")
+        crashed = log.exists() and log.stat().st_size > 0
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
             # Making an empty file needs no sync: until something is sealed, there is nothing to lose.
@@ -75,7 +88,9 @@ class BureauState:
             database.close()
             problem = f"belongs to {owner} of installation {its_installation}, not to {bureau} of {installation}"
             raise CorruptHistoryError(str(path), problem)
-        return cls(database, path=path, epoch=epoch)
+        state = cls(database, path=path, epoch=epoch)
+        state._holds_traces = crashed  # it may have ended between a purge and the emptying of the log
+        return state
 
     @classmethod
     def look(cls, path: Path) -> Self | None:
@@ -191,8 +206,8 @@ class BureauState:
         """Write down what was done, and the receipts that say so, in one transaction.
 
         Args:
-            touched: deliveries with the last stage given, and whether they are finished; holdings follow from the
-                finished ones, in this order.
+            touched: deliveries with the last stage given since they were touched before, and whether they are finished;
+                holdings follow from the finished ones, in this order.
             parked: what was set aside.
             owed: signed receipts, to be sent after this returns.
             next_offset: the new position; only where nothing is owed.
@@ -201,8 +216,11 @@ class BureauState:
             FencedError: another client of this bureau has opened the file since.
         """
         with self._transaction() as database:
+            purged = False
             for delivery, stage, finished in touched:
                 self._touch(database, delivery, stage, finished=finished)
+                if finished:
+                    purged |= self._hold(database, delivery)
             database.executemany(
                 "INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [(p.offset, p.reason, p.detail, to_epoch_ms(p.appended_at), p.key, p.value) for p in parked],
@@ -211,8 +229,12 @@ class BureauState:
                 "INSERT INTO owed (region, partition, value, headers) VALUES (?, ?, ?, ?)",
                 [(o.shard.region, o.shard.partition, o.value, _as_json(o.headers)) for o in owed],
             )
+            if purged or parked:
+                purged |= _purge_parked(database)
             if next_offset is not None:
                 self._move(database, next_offset)
+        self._holds_traces |= purged
+        self._empty_log()
 
     def settle(self, owed: Sequence[Owed], *, next_offset: int | None) -> None:
         """Kafka has acknowledged these receipts: they are owed no longer, and the position moves.
@@ -230,13 +252,20 @@ class BureauState:
                 self._move(database, next_offset)
 
     def note_stage(self, known: Known, stage: Stage) -> None:
-        """Note a stage that was acknowledged beside the client that owns the file (`noticewire bureau CODE ack`)."""
+        """Note a stage that was acknowledged beside the client that owns the file (`noticewire bureau CODE ack`).
+
+        One that the client has gone beyond in the meantime stays as it is.
+        """
         self._database.execute(
-            "UPDATE delivery SET stage = ? WHERE number = ? AND signer = ? AND id = ?",
-            (stage, known.number, known.signer, str(known.id)),
+            "UPDATE delivery SET stage = ? WHERE number = ? AND signer = ? AND id = ? AND stage IS ?",
+            (stage, known.number, known.signer, str(known.id), known.stage),
         )
 
     def _touch(self, database: sqlite3.Connection, delivery: Delivery, stage: Stage | None, *, finished: bool) -> None:
+        """Write down how far a delivery is; a person may have acknowledged more by hand, which a stage never undoes."""
+        stored = self.known(delivery)
+        if stored is not None and stored.stage is not None and stage not in FOLLOWS[stored.stage]:
+            stage = None
         database.execute(
             'INSERT INTO delivery (signer, number, id, kind, origin, digest, "offset", stage, finished)'
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -253,22 +282,37 @@ class BureauState:
                 int(finished),
             ),
         )
-        if finished:
-            held = self.holding(delivery.number)
-            holding = after(delivery, held)
-            if holding is not None and holding is not held:
-                database.execute(
-                    "INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        holding.number,
-                        holding.event,
-                        holding.revision,
-                        holding.origin,
-                        to_epoch_ms(holding.appended_at),
-                        holding.value,
-                        holding.digest,
-                    ),
-                )
+
+    def _hold(self, database: sqlite3.Connection, delivery: Delivery) -> bool:
+        """Write down what a finished delivery makes of a holding, and return whether a copy went with it."""
+        held = self.holding(delivery.number)
+        holding = after(delivery, held)
+        if holding is None or holding is held:
+            return False
+        database.execute(
+            "INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                holding.number,
+                holding.event,
+                holding.revision,
+                holding.origin,
+                to_epoch_ms(holding.appended_at),
+                holding.value,
+                holding.digest,
+            ),
+        )
+        return holding.value is None
+
+    def _empty_log(self) -> None:
+        if not self._holds_traces:
+            return
+        (usual,) = self._database.execute("PRAGMA busy_timeout").fetchone()
+        self._database.execute(f"PRAGMA busy_timeout = {_EMPTYING_WAIT_MS}")
+        try:
+            (is_busy, _, _) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._database.execute(f"PRAGMA busy_timeout = {usual}")
+        self._holds_traces = bool(is_busy)
 
     def _move(self, database: sqlite3.Connection, next_offset: int) -> None:
         database.execute("UPDATE client SET next_offset = max(next_offset, ?)", (next_offset,))
@@ -288,6 +332,15 @@ class BureauState:
         (epoch,) = self._database.execute("SELECT epoch FROM client").fetchone()
         if epoch != self._epoch:
             raise FencedError(f"{self.path.name}: another client of this bureau has taken over")
+
+
+def _purge_parked(database: sqlite3.Connection) -> bool:
+    """Remove the values of what was parked under the number of a notice whose copy is removed."""
+    purged = database.execute(
+        "UPDATE parked SET value = NULL WHERE value IS NOT NULL"
+        " AND key IN (SELECT CAST(number AS BLOB) FROM holding WHERE value IS NULL)"
+    )
+    return purged.rowcount > 0
 
 
 def _as_json(headers: tuple[tuple[str, bytes], ...]) -> str:

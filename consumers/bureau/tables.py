@@ -79,7 +79,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parked:
-    """A record of the inbox that was set aside: never handed to the handler, never acknowledged."""
+    """A record of the inbox that was set aside: never handed to the handler, never acknowledged.
+
+    The value is gone once the notice that the key names has ended here.
+    """
 
     offset: int
     reason: str

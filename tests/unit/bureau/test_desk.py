@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,6 +35,8 @@ from tests.support.inbox_world import (
     origin_of,
     with_header,
 )
+
+OTHER = "zw-n-2026-000002"
 
 
 @pytest.fixture(scope="module")
@@ -433,6 +438,90 @@ def test_an_end_leaves_no_trace_of_the_data(office: Office, world: InboxWorld) -
     office.states.clear()
 
     assert b"sewn into" not in b"".join(path.read_bytes() for path in office.path.parent.iterdir())
+
+
+def folder_bytes(office: Office) -> bytes:
+    return b"".join(path.read_bytes() for path in office.path.parent.iterdir())
+
+
+def test_an_end_leaves_no_trace_while_the_client_runs(office: Office, world: InboxWorld) -> None:
+    """Neither the database nor SQLite's log, which keeps what pages held before, has a byte of it after the end."""
+    desk = office.desk()
+    finished(office, desk, world.record(a_notice()))
+    assert b"sewn into" in folder_bytes(office)
+
+    finished(office, desk, world.record(world.end_of(a_notice(event="cancelled"), bureau="gh")))
+
+    assert b"sewn into" not in folder_bytes(office)
+
+
+def test_an_end_leaves_no_trace_though_somebody_reads(office: Office, world: InboxWorld) -> None:
+    """Whoever looks into the file at that moment holds the log up, and nothing else: the next write empties it."""
+    desk = office.desk()
+    finished(office, desk, world.record(a_notice()))
+    with closing(sqlite3.connect(office.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM holding").fetchone()
+        finished(office, desk, world.record(world.end_of(a_notice(event="cancelled"), bureau="gh")))
+        assert desk.state.position == 2
+    finished(office, desk, world.record(a_notice(number="zw-n-2026-000002", texts=[])))
+
+    assert b"Hidden papers" not in folder_bytes(office)
+
+
+def test_a_crash_before_the_log_was_emptied_leaves_no_trace(office: Office, world: InboxWorld) -> None:
+    """The next client's first write empties what the last one left behind."""
+    desk = office.desk()
+    finished(office, desk, world.record(a_notice()))
+    with closing(sqlite3.connect(office.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM holding").fetchone()
+        finished(office, desk, world.record(world.end_of(a_notice(event="cancelled"), bureau="gh")))
+        restarted = office.desk()
+    assert b"Hidden papers" in folder_bytes(office)
+
+    finished(office, restarted, world.record(a_notice(number="zw-n-2026-000002", texts=[])))
+
+    assert b"Hidden papers" not in folder_bytes(office)
+
+
+@pytest.mark.parametrize("order", ["parked, then ended", "ended, then parked"])
+def test_an_end_removes_what_was_parked_under_its_number(office: Office, world: InboxWorld, order: str) -> None:
+    """An unproven copy names the same person; that it was set aside, where and why, stays known."""
+    parked, other = another_signature(world.record(a_notice())), another_signature(world.record(a_notice(number=OTHER)))
+    end = world.record(world.end_of(a_notice(event="cancelled"), bureau="gh"), offset=2)
+    if order == "ended, then parked":
+        parked = replace(parked, offset=3)
+    desk = office.desk()
+    for record in sorted((parked, other, end), key=lambda record: record.offset):
+        finished(office, desk, record)
+
+    values = {one.offset: one.value for one in desk.state.parked()}
+    assert values == {parked.offset: None, other.offset: other.value}
+    assert {one.reason for one in desk.state.parked()} == {"signature"}
+
+
+def test_what_a_person_acknowledged_by_hand_is_not_undone(office: Office, world: InboxWorld) -> None:
+    """The client, which holds an older stage, never writes it over the newer one: not by finishing, not by its own."""
+    finishes, acknowledges = world.record(a_notice()), world.record(a_notice(number=OTHER))
+    desk = office.desk()
+    first, second = office.take(desk, finishes, acknowledges)
+    desk.acknowledge(first, Stage.ACCEPTED)
+    desk.settle(desk.seal())
+    beside = BureauState.look(office.path)
+    assert beside is not None
+    office.states.append(beside)
+    for delivery, stage in ((first, Stage.DECLINED), (second, Stage.PURGED)):
+        (known,) = beside.deliveries(delivery.number)
+        beside.note_stage(known, stage)
+
+    desk.finish(first)
+    desk.acknowledge(second, Stage.ACCEPTED)
+    desk.finish(second)
+    desk.settle(desk.seal())
+
+    stages = {known.number: known.stage for one in (first, second) for known in desk.state.deliveries(one.number)}
+    assert stages == {first.number: Stage.DECLINED, second.number: Stage.PURGED}
 
 
 def test_the_file_is_its_owners_alone(office: Office) -> None:
