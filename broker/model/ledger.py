@@ -53,6 +53,7 @@ class LedgerEntry(Model):
     directory_offset: int = Field(ge=0)
     """The directory as it was applied: every record before this offset."""
     number: str | None = None
+    """What the record says from here on to `revision`; of a rejected one only where its stated issuer signed it."""
     message_id: UUID | None = None
     issuer: BureauCode | None = None
     event: Event | None = None

@@ -181,7 +181,9 @@ class Settler:
             ),
             is_raw_batch=is_raw_batch,
         )
-        entry = self._entry(EntryKind.REJECTED, arrival, message=message, digest=digest, reason=error.reason)
+        # The ledger is for ever, so what anybody could have made up is not entered: only what its issuer has signed.
+        signed = message if found is not None and found.is_signed else None
+        entry = self._entry(EntryKind.REJECTED, arrival, message=signed, digest=digest, reason=error.reason)
         if found is None or message is None:
             return Settled(arrival, entry, rejection=rejection)
         outcomes = self._outcomes(

@@ -359,6 +359,8 @@ async def _check_entered(vandal: Vandal) -> None:
         assert value["next_offset"] == bad.origin.offset + 1
         assert value["digest"] == sha256(bad.value or b"").digest(), bad.name
         assert (value["delivered"], value["ended"]) == ("", "")
+        if bad.reason in {RejectReason.UNDECODABLE, RejectReason.SIGNATURE}:  # anybody could have made it up
+            assert (value["number"], value["issuer"], value["message_id"], value["event"]) == (None,) * 4, bad.name
 
 
 async def _check_told(vandal: Vandal) -> None:

@@ -203,6 +203,23 @@ def test_tells_the_owner_of_a_forgery_and_not_its_stated_issuer(feeds_of: Feeds)
     assert [outcome.bureau for outcome in settled.outcomes] == ["zw"]
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_enters_of_a_rejected_record_only_what_its_issuer_signed(name: str, feeds_of: Feeds) -> None:
+    """The ledger is kept for ever: number, issuer, id and event that a forger states do not get into it."""
+    reason, make = ROWS[name]
+    record = make(feeds_of)
+
+    [settled] = settle(feeds_of, record)
+
+    entry = settled.entry
+    stated = (entry.number, entry.issuer, entry.message_id, entry.event, entry.revision)
+    if reason in {RejectReason.UNDECODABLE, RejectReason.SIGNATURE}:
+        assert stated == (None,) * 5
+    else:
+        assert None not in stated
+    assert (entry.origin, entry.digest) == (record.origin, sha256(record.value or b"").digest())
+
+
 def test_enters_the_same_bytes_again_as_a_repeat(feeds_of: Feeds) -> None:
     """What a producer sends twice is delivered once, and both offsets are entered."""
     first = feeds_of.record(a_request())
