@@ -59,19 +59,30 @@ class InvalidFieldError(RefusedError):
         return {"code": self.code, "field": self.field}
 
 
+PROBLEMS_SHOWN = 20
+"""What a person mends in one round; a hostile message of 1 MB can break a rule in 10,000 places."""
+
+
 class InvalidMessageError(RefusedError):
-    """A message breaks one rule or several; every one is named, so that one round of mending is enough."""
+    """A message breaks one rule or several, so that one round of mending is enough; its text names the first 20.
+
+    Attributes:
+        problems: every one.
+    """
 
     code = "invalid_message"
 
     def __init__(self, problems: Sequence[InvalidFieldError]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems))
+        shown = [str(problem) for problem in problems[:PROBLEMS_SHOWN]]
+        if len(problems) > PROBLEMS_SHOWN:
+            shown.append(f"and {len(problems) - PROBLEMS_SHOWN} more")
+        super().__init__("; ".join(shown))
         self.problems = tuple(problems)
 
     @override
     def log_fields(self) -> dict[str, str]:
         """Return identifiers and codes that may be logged."""
-        return {"code": self.code, "fields": " ".join(problem.field for problem in self.problems)}
+        return {"code": self.code, "fields": " ".join(one.field for one in self.problems[:PROBLEMS_SHOWN])}
 
 
 class MisuseError(RefusedError):

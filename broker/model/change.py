@@ -60,7 +60,7 @@ class PublicKey(Model):
 
 
 class ChangeKind(StrEnum):
-    """What a change does; who may is in `broker.members.directory`."""
+    """What a change does; who may is in `broker.members.rights`."""
 
     UNKNOWN = "unknown"
     FOUNDED = "founded"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
@@ -43,6 +46,27 @@ def test_model_and_schema_correspond_field_by_field(subject: str) -> None:
     """Names, order, types, optionality and defaults are the same on both sides, all the way down."""
     seen = corresponds(SUBJECTS[subject], schema_of(subject), {}, subject)
     assert seen > 5
+
+
+def field_docs(model: type[Model]) -> dict[str, str]:
+    """What stands under each field of a model, as in a schema: on one line, without marks of code."""
+    found: dict[str, str] = {}
+    for cls in (one for one in reversed(model.__mro__) if issubclass(one, Model) and one is not Model):
+        (written,) = ast.parse(inspect.getsource(cls)).body
+        assert isinstance(written, ast.ClassDef)
+        for one, following in pairwise(written.body):
+            if not (isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)):
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                found[one.target.id] = " ".join(str(following.value.value).replace("`", "").split())
+    return found
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_model_and_schema_say_the_same_of_each_field(subject: str) -> None:
+    """Whoever has only the schema reads what whoever has the code reads."""
+    said = {field["name"]: field["doc"] for field in schema_of(subject)["fields"] if "doc" in field}
+    assert said == field_docs(SUBJECTS[subject])
 
 
 def corresponds(annotation: Any, schema: Any, named: dict[str, Any], at: str) -> int:
