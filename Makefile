@@ -10,7 +10,7 @@ WORKERS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test fuzz chaos check format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,12 @@ demo: $(STAMP) ## the whole system on this machine, with the acknowledgement boa
 
 test: $(STAMP) ## every test, on a real Kafka that it starts and stops itself
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
+
+chaos: $(STAMP) ## 200 faults and more while 5,000 messages pass three Kafka nodes; half an hour
+	@NOTICEWIRE_CHAOS=long $(BIN)/python -m pytest -q -s tests/faults/test_chaos.py tests/faults/test_away.py $(ARGS)
+
+fuzz: $(STAMP) ## 100,000 hostile inputs for producers and feeds (half an hour); `make test` has 3,000 of them
+	@NOTICEWIRE_HOSTILE_INPUTS=100000 $(BIN)/python -m pytest -q tests/faults/test_hostile.py $(ARGS)
 
 check: $(STAMP) ## format, lint, strict types, import layers
 	@failed=0; \

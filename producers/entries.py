@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import InvalidFieldError, RefusedError
+from broker.model.parsing import shown_name
 
 ENTRY_BYTES_MAX = 1 << 20
 """One entry, as text: as much as a Kafka record may take by default, so no message needs more."""
@@ -57,8 +58,8 @@ def twice(name: str) -> InvalidFieldError:
 
 
 def shown(name: str) -> str:
-    """Return a field's name as it may be shown: a stranger chose it, so it is cut and kept on one line."""
-    return "".join(char if char.isprintable() else "?" for char in name[:60]) or "''"
+    """Return a field's name as it may be shown: a stranger chose it, so it may be of any length, or a person's."""
+    return shown_name(name)
 
 
 def text_of(data: bytes) -> str | InvalidFieldError:

@@ -19,9 +19,10 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
+from yaml.tokens import Token
 
 from broker.errors import InvalidFieldError
-from producers.entries import DEPTH_MAX, ENTRY_BYTES_MAX, FILE_BYTES_MAX, shown, text_of, too_deep, too_large, twice
+from producers.entries import DEPTH_MAX, ENTRY_BYTES_MAX, FILE_BYTES_MAX, text_of, too_deep, too_large, twice
 
 
 class _Refusal(Exception):  # noqa: N818 -- carries a refusal out of the parser, and is caught in this file
@@ -66,6 +67,14 @@ class _YamlReader(Reader, Scanner, Parser, Composer, _Resolver):
         self._depth = 0
 
     @override
+    def fetch_flow_collection_start(self, TokenClass: type[Token]) -> None:
+        # Before the composer sees any of it, the scanner looks 1,024 characters ahead, and at each for every open
+        # bracket: two seconds an entry.
+        if self.flow_level > DEPTH_MAX + 2:
+            raise _Refusal(too_deep())
+        super().fetch_flow_collection_start(TokenClass)
+
+    @override
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         if self.check_event(AliasEvent):
             raise _Refusal(InvalidFieldError("entry", "uses an alias (*name)", "write the value out"))
@@ -99,7 +108,7 @@ def _value_of(node: Node) -> Any:
         return node.value
     if isinstance(node, ScalarNode) and kind in _PLAIN and _PLAIN[kind].fullmatch(node.value):
         return _PLAIN_VALUE[kind](node.value)
-    raise _Refusal(InvalidFieldError("entry", f"uses the tag {shown(node.tag)}", "only what JSON can say"))
+    raise _Refusal(InvalidFieldError("entry", "uses the tag of a type of its own", "only what JSON can say"))
 
 
 def yaml_values(path: Path) -> Iterator[Any]:
@@ -171,5 +180,6 @@ def _not_yaml(error: yaml.YAMLError, first_line: int) -> InvalidFieldError:
     place, problem = f"or after line {first_line}", "a character that YAML does not allow"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         place = f"line {first_line + error.problem_mark.line}, column {error.problem_mark.column + 1}"
-        problem = str(error.problem or "syntax").splitlines()[0][:80]
+        # PyYAML quotes what it found, which may be a word of the entry.
+        problem = re.sub(r"'.*'|\".*\"", "...", str(error.problem or "syntax").splitlines()[0])[:80]
     return InvalidFieldError("entry", f"is not YAML at {place} ({problem})", "YAML 1.2, of it what JSON can say")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ _RULES = {
     "date_from_datetime_parsing": "a day, as in 2026-05-01",
     "date_parsing": "a day, as in 2026-05-01",
 }
+_LIKE_A_FIELD = re.compile(r"[a-z][A-Za-z0-9_-]{0,39}")
 _OWN_WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not a field of this format",
@@ -69,5 +71,13 @@ def field_path(location: tuple[int | str, ...]) -> str:
     """Write where a field is: `judicial.warrants[0].issued_on`."""
     path = ""
     for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+        path += f"[{step}]" if isinstance(step, int) else f".{shown_name(step)}" if path else shown_name(step)
     return path or "message"
+
+
+def shown_name(name: str) -> str:
+    """Return a field's name as an error may show it.
+
+    A stranger chose it: where it does not look like one of ours, misspelt, it may as well be a person's.
+    """
+    return name if _LIKE_A_FIELD.fullmatch(name) else "(a name that is not shown)"

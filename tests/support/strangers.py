@@ -47,6 +47,10 @@ class Stranger:
         """Write a value without any header."""
         await self._producer.send_and_wait(self._kafka.prefix + feed, value, key=key, partition=partition)
 
+    async def send_batch(self, feed: str, partition: int, batch: CopiedBatch) -> None:
+        """Write a batch as it is; whatever the broker says of it is raised."""
+        await (await self._producer.send_batch(batch, self._kafka.prefix + feed, partition=partition))
+
     async def litter_header(
         self,
         feed: str,
