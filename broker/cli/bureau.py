@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,8 +118,8 @@ def list_holdings(ctx: typer.Context, *, as_json: JsonOption = False, data: Data
 
     Example: noticewire bureau zw list --data ./data
     """
-    state = _state(load_context(data), ctx.obj)
-    holdings = state.holdings() if state is not None else []
+    with _looking(load_context(data), ctx.obj) as state:
+        holdings = state.holdings() if state is not None else []
     if as_json:
         print_json(
             [
@@ -152,8 +154,8 @@ def show(
 
     Example: noticewire bureau zw show gh-n-2026-000001 --data ./data
     """
-    state = _state(load_context(data), ctx.obj)
-    holding = state.holding(number) if state is not None else None
+    with _looking(load_context(data), ctx.obj) as state:
+        holding = state.holding(number) if state is not None else None
     if holding is None:
         raise RefusedError(f"{ctx.obj} holds nothing under {number}")
     shown: dict[str, Any] = {"number": number, "event": holding.event, "revision": holding.revision}
@@ -170,8 +172,8 @@ def parked(ctx: typer.Context, *, as_json: JsonOption = False, data: DataOption 
 
     Example: noticewire bureau zw parked --data ./data
     """
-    state = _state(load_context(data), ctx.obj)
-    records = state.parked() if state is not None else []
+    with _looking(load_context(data), ctx.obj) as state:
+        records = state.parked() if state is not None else []
     if as_json:
         print_json(
             [
@@ -223,24 +225,25 @@ def subscribe(
 async def _ack(
     code: str, context: Context, name: str, *, stage: Stage, reason: DeclineReason | None, officer: str | None
 ) -> str:
-    state = _state(context, code)
-    if state is None:
-        raise RefusedError(f"{code} has received nothing here: run noticewire bureau {code} listen")
-    signer = context.keys.signer(code)
-    async with linked(context.kafka, client_id=f"noticewire-bureau-{code}", root_public=context.root_public) as link:
-        known = await acknowledge_by_hand(
-            state,
-            name,
-            stage,
-            reason=reason,
-            actor=officer or OPERATOR,
-            actor_kind=ActorKind.OFFICER if officer else ActorKind.PROGRAM,
-            signer=signer,
-            installation=(await link.follower.at_its_end()).installation or "",
-            codec=link.codec,
-            publisher=link.publisher,
-            clock=SystemClock(),
-        )
+    with _looking(context, code) as state:
+        if state is None:
+            raise RefusedError(f"{code} has received nothing here: run noticewire bureau {code} listen")
+        signer = context.keys.signer(code)
+        client_id = f"noticewire-bureau-{code}"
+        async with linked(context.kafka, client_id=client_id, root_public=context.root_public) as link:
+            known = await acknowledge_by_hand(
+                state,
+                name,
+                stage,
+                reason=reason,
+                actor=officer or OPERATOR,
+                actor_kind=ActorKind.OFFICER if officer else ActorKind.PROGRAM,
+                signer=signer,
+                installation=(await link.follower.at_its_end()).installation or "",
+                codec=link.codec,
+                publisher=link.publisher,
+                clock=SystemClock(),
+            )
     return known.number
 
 
@@ -264,8 +267,15 @@ async def _subscribe(code: str, context: Context, wanted: Subscription, *, also:
     return f"{code}: in effect, version {present.version + 1} (directory/0/{logged.offset})"
 
 
-def _state(context: Context, code: str) -> BureauState | None:
-    return BureauState.look(_path(context.data, code))
+@contextlib.contextmanager
+def _looking(context: Context, code: str) -> Iterator[BureauState | None]:
+    """Open a bureau's file beside its client, and close it: an open reader holds up what an end empties."""
+    state = BureauState.look(_path(context.data, code))
+    try:
+        yield state
+    finally:
+        if state is not None:
+            state.close()
 
 
 def _path(data: Path, code: str) -> Path:

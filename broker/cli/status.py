@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from broker.cli.context import Context, DataOption, JsonOption, load_context, print_json, run_async
 from broker.errors import MisuseError, RefusedError
 from broker.model.naming import NoticeNumber, Region
-from broker.store.engine import open_store, sqlite_url
+from broker.store.engine import open_to_read, sqlite_url
 from consumers.tracker import board
 
 
@@ -41,13 +41,13 @@ def _store_url(context: Context) -> str:
     if context.settings.tracker.url is not None:
         return context.settings.tracker.url
     path = context.data / "tracker.db"
-    if not path.exists():  # opening it would make an empty one, which shows that nothing is outstanding
+    if not path.exists():
         raise MisuseError(f"no tracker has written {path} yet: start one with noticewire serve tracker, or name --data")
     return sqlite_url(path)
 
 
 async def _status(url: str, *, number: str | None, region: Region | None, json: bool) -> None:
-    engine = await open_store(url)
+    engine = await open_to_read(url)
     try:
         if number is None:
             await _show_board(engine, region=region, json=json)
