@@ -236,7 +236,6 @@ TAKEN: list[tuple[str, Any, str, Any, list[str]]] = [
     ),
     ("shoe_size", 44, "shoe_size", None, ["shoe_size"]),
     ("shoe_size", None, "shoe_size", None, []),
-    ("\x1b[2Jname", "EXAMPLE", "shoe_size", None, ["?[2Jname"]),
 ]  # fmt: skip
 
 
@@ -252,6 +251,13 @@ def test_each_value_is_taken_over_or_named(field: str, value: Any, path: str, ex
     assert [one.path for one in extract.left] == left
     assert all(one.why and "EXAMPLE" not in one.why for one in extract.left)
     rules.check(imported_as(with_(RED, **{field: value})).message)
+
+
+def test_a_name_that_a_stranger_chose_is_shown_with_care() -> None:
+    """A field that nobody knows is named on one line that does nothing to a terminal."""
+    (left,) = read_extract(with_(RED, **{"\x1b[2J\nname": "EXAMPLE"})).left
+
+    assert left.path.isprintable()
 
 
 def test_pictures_are_named_and_not_fetched() -> None:
