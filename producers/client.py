@@ -6,9 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from hashlib import sha256
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -16,23 +14,30 @@ from uuid import UUID
 
 import structlog
 
-from broker.clock import Clock, SystemClock, from_epoch_ms
+from broker.clock import Clock, SystemClock
 from broker.endpoints import locate
 from broker.errors import MisuseError, RefusedError, UnavailableError
 from broker.members.directory import Directory
 from broker.model.diffusion import Diffusion
-from broker.model.naming import feed
 from broker.model.notice import Notice
 from broker.model.outcome import Outcome
+from broker.model.rejection import mending_id
+from broker.observe.faultpoints import Faults
 from broker.schema.codec import Codec
 from broker.transport.directory import Follows
-from broker.transport.headers import signed_headers
+from broker.transport.kafka import consume
 from broker.transport.link import linked
 from broker.transport.publisher import RecordPlace, Writes
 from broker.trust.keys import KeyRing
-from broker.trust.signing import RecordKind, Signer
+from broker.trust.signing import Signer
 from producers.door import refuse_if_wrong
+from producers.journal import FailedEntry, Journal
+from producers.letter import Letter
 from producers.outcomes import OutcomeWatch
+from producers.results import Accepted, Published, Result
+from producers.sending import Sender
+
+__all__ = ["Accepted", "Producer", "Published", "Result", "Signers"]
 
 logger = structlog.get_logger(__name__)
 
@@ -41,6 +46,15 @@ IN_FLIGHT_MAX = 100
 
 DIRECTORY_AGE_MAX = timedelta(seconds=1)
 """The door's check may be this far behind the directory; the router's never is."""
+
+DIRECTORY_WITHIN = timedelta(seconds=1)
+"""How long `accept` waits for the directory before it takes the last one: a journal is for a Kafka that is away."""
+
+CLOCK_TOLERANCE = timedelta(days=1)
+"""How far off our clock may be before the journal says of a key that it has ended; the router says it to the second."""
+
+CLOSE_WITHIN = timedelta(seconds=30)
+"""How long closing waits for the journal's messages to land; what is left is sent by the next producer with it."""
 
 RETRY_FOR = timedelta(seconds=60)
 _BACK_OFF_FIRST = timedelta(milliseconds=200)
@@ -55,50 +69,16 @@ class Signers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """Where a message landed: durable, and bound to be routed or rejected with an outcome.
-
-    Attributes:
-        message_id: the message.
-        topic: the feed.
-        partition: of the feed: the notice's shard.
-        offset: on the feed.
-        appended_at: when Kafka appended it.
-    """
-
-    message_id: UUID
-    topic: str
-    partition: int
-    offset: int
-    appended_at: datetime
-
-    @property
-    def origin(self) -> str:
-        """How ledger, outcome and receipts name it: `notices.africa/1/42`."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of one message of `publish_many`.
-
-    Attributes:
-        index: its place among the messages given, from 0.
-        message: the message.
-        result: where it landed, or why nothing was written.
-    """
-
-    index: int
-    message: Notice | Diffusion
-    result: Published | RefusedError
-
-
 class Producer:
     """Publishes notices and diffusions.
 
     Idempotent by message id: the same message object gives the same bytes, so sending it again is a repeat, which the
     router enters and delivers to nobody.
+
+    With a journal, what was accepted survives a crash of this process: it is on this machine's disk, encrypted, before
+    anything is sent, and is sent from there, each notice's messages in their order, until Kafka has it. `accept`
+    returns once the journal has a message; `publish`, as ever, once Kafka has it. The next producer with the same
+    journal goes on where this one ended, with the same bytes.
 
     Args:
         signers: sign as the issuers; only who has an issuer's key can publish for it.
@@ -107,7 +87,9 @@ class Producer:
         codec: encodes.
         clock: says what day it is.
         outcomes: waits for outcomes, if they will be asked for.
-        retry_for: how long to try again while Kafka is away.
+        retry_for: how long to try again while Kafka is away; with a journal: how long `publish` waits for it.
+        journal: a path, or an open journal, which this producer then closes.
+        faults: is told the named points of the journal (a test kills there).
     """
 
     def __init__(
@@ -120,6 +102,8 @@ class Producer:
         clock: Clock | None = None,
         outcomes: OutcomeWatch | None = None,
         retry_for: timedelta = RETRY_FOR,
+        journal: Path | str | Journal | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._signers = signers
         self._follower = follower
@@ -130,11 +114,22 @@ class Producer:
         self._retry_for = retry_for
         self._directory: Directory | None = None
         self._directory_until = 0.0
+        self._looking: asyncio.Task[Directory] | None = None
+        self._journal = journal if isinstance(journal, Journal) or journal is None else Path(journal)
+        self._faults = faults
+        self._sender: Sender | None = None
 
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, *, data: Path | str | None = None, signers: Signers | None = None, outcomes: bool = True
+        cls,
+        *,
+        data: Path | str | None = None,
+        signers: Signers | None = None,
+        outcomes: bool = True,
+        journal: Path | str | Journal | None = None,
+        retry_for: timedelta = RETRY_FOR,
+        faults: Faults | None = None,
     ) -> AsyncIterator[Self]:
         """Connect to the installation of a data folder, or of the settings.
 
@@ -142,9 +137,12 @@ class Producer:
             data: holds `endpoints.json` and `keys/`; otherwise the setting `data`.
             signers: instead of the keys in the data folder.
             outcomes: whether `outcome` will be called; it costs a look at each issuer's inbox.
+            journal: where what is accepted is kept until Kafka has it; see the class. One process at a time uses it.
+            retry_for: how long to try again while Kafka is away.
+            faults: is told the named points of the journal.
 
         Raises:
-            MisuseError: the settings make no sense.
+            MisuseError: the settings make no sense, or another process uses the journal.
             UnavailableError: no broker answers.
         """
         found = locate(None if data is None else Path(data))
@@ -156,17 +154,38 @@ class Producer:
                 publisher=link.publisher,
                 codec=link.codec,
                 outcomes=watch,
+                retry_for=retry_for,
+                journal=journal,
+                faults=faults,
             ) as producer:
                 yield producer
 
     async def __aenter__(self) -> Self:
-        """Begin; the connections are whoever's made them."""
+        """Begin; the connections are whoever's made them. Opens the journal, and sends what it holds.
+
+        Raises:
+            MisuseError: another process uses the journal, or it is of another key or a newer program.
+            KeyFileError: the journal's key is not there, or others can read it.
+        """
+        if isinstance(self._journal, Path):
+            self._journal = await Journal.open(self._journal, key_file=self._journal_key(self._journal))
+        if self._journal is not None:
+            self._sender = Sender(journal=self._journal, send=self._send, clock=self._clock, faults=self._faults)
+            await self._sender.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop waiting for outcomes."""
+        """Let the journal's messages land, for a bounded time and unless an error ends the block; close it."""
+        if self._sender is not None and isinstance(self._journal, Journal):
+            if kind is None:
+                await self.drain(within=CLOSE_WITHIN)
+            if self._sender.waiting:
+                logger.warning("Messages stay in the journal until the next start", count=self._sender.waiting)
+            await self._sender.close()
+            await self._journal.close()
+            self._sender = None
         if self._outcomes is not None:
             await self._outcomes.close()
 
@@ -185,42 +204,88 @@ class Producer:
             raise UnavailableError("the installation is not founded yet")
         return self._directory
 
-    async def publish(self, message: Notice | Diffusion) -> Published:
+    async def publish(self, message: Notice | Diffusion, *, mends: str | None = None) -> Published:
         """Publish one message.
+
+        Args:
+            message: what to publish.
+            mends: the origin of the rejected record that it stands in for: its id is then `mending_id`, whatever it
+                was, and its header `mends` says so.
 
         Returns:
             Where it landed. It is durable by then, and will reach everybody entitled or be rejected with an outcome.
 
         Raises:
-            RefusedError: it breaks a rule, or no key of its issuer is here. Nothing was written.
+            RefusedError: it breaks a rule, or no key of its issuer is here. Nothing was written; with a journal, what
+                was refused for good after it was accepted is kept there as failed.
             UnavailableError: Kafka stayed away; the message may be on the feed all the same. Publish it again: the
-                same message object is a repeat.
+                same message object is a repeat. With a journal it need not be: the journal sends it.
         """
-        directory = await self.directory()
-        signer = self._signers.signer(message.issuer)
-        refuse_if_wrong(message, directory=directory, signs_as=signer.bureau, today=self._clock.now().date())
-        value = self._codec.encode(message)
-        signature = signer.sign(RecordKind.MESSAGE, directory.installation or "", value)
-        headers = signed_headers(message, key_id=signer.key_id, signature=signature)
-        if self._outcomes is not None:
-            await self._outcomes.expect(message.issuer, message.message_id, sha256(value).digest())
-        topic = feed(message.parsed_number.message_class, message.region)
-        written = await self._write(topic, message, value, headers)
-        published = Published(
-            message_id=message.message_id,
-            topic=topic,
-            partition=written.partition,
-            offset=written.offset,
-            appended_at=from_epoch_ms(written.timestamp_ms),
-        )
-        logger.info(
-            "Message published",
-            message_id=str(message.message_id),
-            number=message.number,
-            bureau=message.issuer,
-            origin=published.origin,
-        )
-        return published
+        if self._sender is None:
+            letter = await self._letter(message, await self.directory(), mends=mends)
+            await self._expect(letter)
+            published = Published.at(await self._write(letter), letter.message_id)
+            logger.info(
+                "Message published",
+                message_id=str(letter.message_id),
+                number=letter.number,
+                bureau=letter.issuer,
+                origin=published.origin,
+            )
+            return published
+        accepted = await self.accept(message, mends=mends)
+        try:
+            async with asyncio.timeout(self._retry_for.total_seconds()):
+                return await accepted.landed()
+        except TimeoutError:
+            words = (
+                f"Kafka has not taken {accepted.message_id} within {self._retry_for}; the journal has it and sends it"
+            )
+            raise UnavailableError(words) from None
+
+    async def accept(self, message: Notice | Diffusion, *, mends: str | None = None) -> Accepted:
+        """Write a message to the journal, and send it in the background.
+
+        The door checks it against the directory as far as it is known: while Kafka is away, as it was last; it is
+        checked again for the key when it is sent. Await one `accept` before the next of the same notice: they are sent
+        in the order in which the journal has them.
+
+        Returns:
+            It is on this machine's disk by then, and no crash can lose it any more.
+
+        Raises:
+            RefusedError: it breaks a rule, or no key of its issuer is here. Nothing was kept.
+            UnavailableError: the journal's disk is full, or no directory was ever read. Nothing was kept.
+            MisuseError: this producer has no journal, or is not open.
+        """
+        if self._sender is None:
+            raise MisuseError("this producer has no journal, or is not open (async with)")
+        letter = await self._letter(message, await self._last_directory(), mends=mends)
+        entry, landing = await self._sender.accept(letter)
+        return Accepted(message_id=letter.message_id, number=letter.number, sequence=entry.sequence, landing=landing)
+
+    async def drain(self, *, within: timedelta | None = None) -> bool:
+        """Wait until everything that was accepted has landed or failed; return whether it has.
+
+        Args:
+            within: at most so long; what is left stays in the journal and is still sent.
+        """
+        if self._sender is None:
+            return True
+        try:
+            async with asyncio.timeout(None if within is None else within.total_seconds()):
+                await self._sender.drain()
+        except TimeoutError:
+            return False
+        return True
+
+    async def failures(self) -> list[FailedEntry]:
+        """Return what was accepted and then refused for good. Publish it again to try once more, or discard it."""
+        return [] if not isinstance(self._journal, Journal) else await self._journal.failures()
+
+    async def discard(self, failed: FailedEntry) -> bool:
+        """Drop an entry that has failed; return whether it was there."""
+        return isinstance(self._journal, Journal) and await self._journal.discard(failed.sequence)
 
     async def publish_many(
         self,
@@ -282,26 +347,59 @@ class Producer:
         except RefusedError as refused:
             return refused
 
-    async def _write(
-        self, topic: str, message: Notice | Diffusion, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> RecordPlace:
+    async def _letter(self, message: Notice | Diffusion, directory: Directory, *, mends: str | None) -> Letter:
+        """Check a message at the door, sign and encode it."""
+        if mends is not None:
+            message = message.model_copy(update={"message_id": mending_id(mends, message.issuer)})
+        signer = self._signers.signer(message.issuer)
+        refuse_if_wrong(message, directory=directory, signs_as=signer.bureau, today=self._clock.now().date())
+        installation = directory.installation or ""
+        return Letter.written(message, signer=signer, installation=installation, codec=self._codec, mends=mends)
+
+    async def _last_directory(self) -> Directory:
+        """Return the directory, at most a second old; while Kafka is away, as it was last."""
+        if self._directory is None:
+            return await self.directory()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self.directory())
+            self._looking.add_done_callback(consume)
+        await asyncio.wait([self._looking], timeout=DIRECTORY_WITHIN.total_seconds())
+        return self._directory or await self.directory()
+
+    async def _send(self, letter: Letter) -> RecordPlace:
+        """Send what the journal accepted, maybe in an earlier process, if its signature would still count."""
+        directory = await self.directory()
+        if letter.installation != directory.installation:
+            raise RefusedError("it was signed for another installation; publish it again")
+        _, key = directory.key(letter.key_id) or ("", None)
+        ended = key is None or (key.valid_until is not None and key.valid_until < self._clock.now() - CLOCK_TOLERANCE)
+        if ended:
+            raise RefusedError(f"the key {letter.key_id} does not count any more; publish it again with a newer one")
+        await self._expect(letter)
+        return await letter.send(self._publisher)
+
+    async def _expect(self, letter: Letter) -> None:
+        if self._outcomes is not None:
+            await self._outcomes.expect(letter.issuer, letter.message_id, letter.digest)
+
+    async def _write(self, letter: Letter) -> RecordPlace:
         """Write, and try again for a bounded time: a second copy would be a repeat, which is delivered to nobody."""
         pause, until = _BACK_OFF_FIRST, asyncio.get_running_loop().time() + self._retry_for.total_seconds()
         while True:
             try:
-                return await self._publisher.publish(
-                    topic,
-                    key=message.number.encode(),
-                    value=value,
-                    headers=headers,
-                    partition=message.shard.partition,
-                )
+                return await letter.send(self._publisher)
             except UnavailableError as error:
                 if asyncio.get_running_loop().time() + pause.total_seconds() > until:
                     raise
-                logger.warning("Publishing again", number=message.number, **error.log_fields())
+                logger.warning("Publishing again", number=letter.number, **error.log_fields())
                 await asyncio.sleep(pause.total_seconds())
                 pause = min(pause * 2, _BACK_OFF_MAX)
+
+    def _journal_key(self, journal: Path) -> Path:
+        """Return where the journal's key lies: beside the private keys, or beside the journal where those are not."""
+        if isinstance(self._signers, KeyRing):
+            return self._signers.folder / "journal.key"
+        return journal.with_name(f"{journal.name}.key")
 
 
 async def _each(

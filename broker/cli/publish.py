@@ -41,6 +41,10 @@ def publish(
         typer.Option("--as", metavar="BUREAU", help="Only what this bureau issues; refuse the rest."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the router's word on each.")] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", metavar="FILE", help="Keep what was accepted there, encrypted, until Kafka has it."),
+    ] = None,
     as_json: JsonOption = False,
     data: DataOption = None,
 ) -> None:
@@ -54,7 +58,7 @@ def publish(
     """
     context = load_context(data)
     report = _Report(quiet=as_json)
-    run_async(_publish(context.data, files, issuer=issuer, wait=wait, report=report))
+    run_async(_publish(context.data, files, issuer=issuer, wait=wait, journal=journal, report=report))
     if as_json:
         print_json({"messages": report.rows, "summary": report.summary()})
     else:
@@ -134,10 +138,12 @@ def _problem(error: RefusedError) -> dict[str, str]:
     return {"code": error.code, "problem": str(error)}
 
 
-async def _publish(data: Path, files: Sequence[Path], *, issuer: str | None, wait: bool, report: _Report) -> None:
+async def _publish(
+    data: Path, files: Sequence[Path], *, issuer: str | None, wait: bool, journal: Path | None, report: _Report
+) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     shows = report.console.is_terminal
-    async with Producer.connect(data=data, outcomes=wait) as producer:
+    async with Producer.connect(data=data, outcomes=wait, journal=journal) as producer:
         places: list[str] = []
         landed: list[tuple[dict[str, Any], Notice | Diffusion]] = []
         with Progress(*columns, console=report.console, disable=not shows, transient=True) as progress:
