@@ -36,9 +36,12 @@ from broker.model.subject import Subject
 from broker.transport.inbox import Delivery, DeliveryKind
 from consumers.bureau.client import Inbox
 from consumers.bureau.holdings import Holding
-from producers.client import Producer, Published, Result
+from producers import outbox
+from producers.client import Accepted, Producer, Published, Result
+from producers.journal import FailedEntry
 
 __all__ = [
+    "Accepted",
     "ActorKind",
     "Circulation",
     "Classification",
@@ -49,6 +52,7 @@ __all__ = [
     "Diffusion",
     "DiffusionKind",
     "Event",
+    "FailedEntry",
     "FencedError",
     "Holding",
     "Inbox",
@@ -77,6 +81,7 @@ __all__ = [
     "Urgency",
     "Verdict",
     "new_message_id",
+    "outbox",
     "parse_message",
 ]
 

@@ -22,6 +22,8 @@ COMMANDS = (
     "explain",
     "audit",
     "directory",
+    "rejected",
+    "relay",
     "topics",
 )
 """Each is a module beside this one, with a function `register`."""

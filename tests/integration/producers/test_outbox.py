@@ -1,0 +1,246 @@
+"""An outbox in the user's own database, and the relay that publishes it to a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from broker.clock import ManualClock, SystemClock
+from broker.errors import InvalidMessageError, MisuseError, UnavailableError
+from broker.model.naming import Region, Shard
+from broker.model.notice import Notice
+from noticewire import outbox
+from producers.client import Producer
+from producers.relay import LEASE, Relay, outbox_engine
+from tests.support.builders import a_red_notice, bureaus, changed, regions
+from tests.support.eventually import eventually_async
+from tests.support.plain import read
+from tests.support.processes import write_endpoints
+from tests.support.shared_kafka import SharedKafka
+from tests.support.world import World, a_world
+
+SHARDS = [Shard(Region.AFRICA, partition) for partition in (0, 1)]
+
+
+@pytest.fixture
+async def world(kafka: SharedKafka, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with a_world(kafka.bootstrap_servers, prefix, tmp_path, bureaus=("zw", "fr")) as world:
+        await asyncio.to_thread(write_endpoints, world)
+        yield world
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[Engine]:
+    """The user's own database, with the outbox's tables."""
+    engine = create_engine(url(folder))
+    outbox.create(engine)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'cases.db'}"
+
+
+def requests(count: int, *, first: int = 1) -> list[Notice]:
+    numbers = [f"zw-n-2026-{serial:06d}" for serial in range(first, first + count)]
+    return [a_red_notice(number=number, event="requested", circulation=regions("europe")) for number in numbers] + [
+        a_red_notice(number=number, event="withdrawn", issuer="zw", revision=0) for number in numbers
+    ]
+
+
+def left(engine: Engine) -> list[tuple[str, str | None]]:
+    """Numbers and codes of what lies in the outbox."""
+    with Session(engine) as session:
+        rows = session.execute(
+            select(outbox.OutboxMessage.number, outbox.OutboxMessage.code).order_by(outbox.OutboxMessage.id)
+        )
+        return [(row.number, row.code) for row in rows]
+
+
+async def command(world: World, *words: str, fault: str = "") -> tuple[int, str]:
+    """Run `noticewire relay` on the world's database; return its exit code and what it printed, results last."""
+    argv = [sys.executable, "-m", "broker.cli.main", "relay", "--database", url(world.data), "--data", str(world.data)]
+    environment = {**os.environ, "NOTICEWIRE_FAULT": fault}
+    environment.pop("NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS", None)
+    process = await asyncio.create_subprocess_exec(
+        *argv, *words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        out, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, errors.decode() + out.decode()
+
+
+async def test_only_what_is_committed_is_published_and_in_order(world: World) -> None:
+    """A rolled back transaction publishes nothing; a committed one all, each notice in its order, sync and async."""
+    messages = requests(3)
+    rolled_back = requests(1, first=9)[0]
+    with database(world.data) as engine:
+        with Session(engine) as session:
+            outbox.add(session, rolled_back)
+            session.flush()
+            session.rollback()
+        with Session(engine) as session, session.begin():
+            for message in messages[:4]:
+                outbox.add(session, message)
+        async_engine = create_async_engine(f"sqlite+aiosqlite:///{world.data / 'cases.db'}")
+        async with AsyncSession(async_engine) as asynchronous, asynchronous.begin():
+            for message in messages[4:]:
+                outbox.add(asynchronous, message)
+        await async_engine.dispose()
+
+        code, out = await command(world, "--once", "--json")
+        assert (code, json.loads(out)) == (0, {"published": 6, "refused": []})
+        assert left(engine) == []
+    feed = [record.value["message_id"] for record in await read(world.kafka, "notices.africa")]
+    assert sorted(map(str, feed)) == sorted(str(message.message_id) for message in messages)
+    for requested, withdrawn in zip(messages[:3], messages[3:], strict=True):
+        assert feed.index(requested.message_id) < feed.index(withdrawn.message_id)
+
+
+@pytest.mark.parametrize("point", ["relay_before_send:1:SIGKILL", "relay_after_send:1:SIGKILL"])
+async def test_a_killed_relay_loses_and_doubles_nothing(world: World, point: str) -> None:
+    """Killed before it sends, or before it deletes what landed: the next relay goes on, each message arrives once."""
+    messages = requests(2)
+    with database(world.data) as engine:
+        with Session(engine) as session, session.begin():
+            for message in messages:
+                outbox.add(session, message)
+        code, _ = await command(world, "--once", fault=point)
+        assert code == -signal.SIGKILL
+        assert len(left(engine)) == 4
+
+        async with outbox_engine(url(world.data)) as opened, Producer.connect(data=world.data, outcomes=False) as sends:
+            later = ManualClock(SystemClock().now() + LEASE + timedelta(seconds=1))  # the dead one's lease has ended
+            with pytest.raises(UnavailableError, match="another relay works"):
+                await Relay(engine=opened, producer=sends).once()
+            done = await Relay(engine=opened, producer=sends, clock=later).once()
+        assert (done.published, done.refused) == (4, [])
+        assert left(engine) == []
+    await world.route(*SHARDS)
+    assert sorted(await world.messages_in("ipsg")) == sorted(str(message.message_id) for message in messages)
+    kinds = [one.value["kind"] for one in await world.read_ledger(SHARDS)]
+    assert kinds.count("routed") == 4
+    assert kinds.count("repeat") == (4 if point.startswith("relay_after") else 0)
+
+
+async def test_what_the_door_refuses_stays_with_its_reason(world: World) -> None:
+    """A refused message is kept and reported, the others go on; when it is mended in the directory it is sent."""
+    good = requests(1)[0]
+    bad = a_red_notice(number="zw-n-2026-000001", event="requested", circulation=bureaus("xx"))
+    with database(world.data) as engine:
+        with Session(engine) as session, session.begin():
+            outbox.add(session, bad)
+            outbox.add(session, good)
+        code, out = await command(world, "--once")
+        assert code == 1
+        assert "zw-n-2026-000001: refused: circulation.bureaus[0]: xx is not in the directory" in out
+        assert out.splitlines()[-1] == "1 published, 1 refused"
+        assert left(engine) == [("zw-n-2026-000001", "invalid_message")]
+        code, out = await command(world, "--once")
+        assert (code, out) == (0, "0 published, 0 refused\n")
+        code, out = await command(world, "--once", "--retry-refused", "--json")
+        assert code == 1
+        assert [one["number"] for one in json.loads(out[out.index("{\n") :])["refused"]] == ["zw-n-2026-000001"]
+
+
+async def test_a_relay_runs_until_it_is_told_to_stop_and_another_one_stands_by(world: World) -> None:
+    """What is committed while it runs is published; at SIGTERM it ends with 0 and gives its lease back."""
+    with database(world.data) as engine:
+        running = asyncio.create_task(_run_until_stopped(world))
+        first, process = requests(1)[0], await running
+        try:
+            with Session(engine) as session, session.begin():
+                outbox.add(session, first)
+
+            async def is_empty() -> bool:
+                return not left(engine)
+
+            await eventually_async(is_empty, seconds=30, what="the relay has published it")
+            code, out = await command(world, "--once")
+            assert code == 1
+            assert "another relay works on this outbox" in out
+        finally:
+            process.terminate()
+            async with asyncio.timeout(20):
+                code = await process.wait()
+        assert code == 0
+        with Session(engine) as session:
+            assert session.scalar(select(func.count()).select_from(outbox.OutboxLease)) == 0
+    assert len(await read(world.kafka, "notices.africa")) == 1
+
+
+async def _run_until_stopped(world: World) -> asyncio.subprocess.Process:
+    argv = [sys.executable, "-m", "broker.cli.main", "relay", "--database", url(world.data), "--data", str(world.data)]
+    environment = {**os.environ}
+    environment.pop("NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS", None)
+    return await asyncio.create_subprocess_exec(*argv, env=environment)
+
+
+async def test_a_database_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A misspelt path makes no new database; another kind of database, and what is no URL, are refused."""
+    for wrong, said in (
+        (f"sqlite:///{tmp_path}/misspelt.db", "is not a database file"),
+        ("mysql://localhost/cases", "not in mysql"),
+        ("cases.db", "not a URL"),
+    ):
+        with pytest.raises(MisuseError, match=said):
+            async with outbox_engine(wrong):
+                pass
+    assert not (tmp_path / "misspelt.db").exists()
+    (tmp_path / "no.db").write_bytes(b"something else" * 100)
+    with pytest.raises(MisuseError, match="file is not a database"):
+        async with outbox_engine(f"sqlite:///{tmp_path}/no.db"):
+            pass
+
+
+def test_what_breaks_a_rule_never_enters_a_transaction(tmp_path: Path) -> None:
+    """`add` refuses it at once, naming the field; the session goes on without it."""
+    wrong = changed(a_red_notice(event="requested"), "judicial.warrants", [])
+    with database(tmp_path) as engine, Session(engine) as session, session.begin():
+        with pytest.raises(InvalidMessageError, match=r"judicial\.warrants"):
+            outbox.add(session, wrong)
+        outbox.add(session, requests(1)[0])
+    with sqlite3.connect(tmp_path / "cases.db") as plain:
+        assert plain.execute("SELECT count(*) FROM noticewire_outbox").fetchone() == (1,)
+    plain.close()
+
+
+def test_postgresql_gives_ids_of_one_notice_in_the_order_of_commits() -> None:
+    """Before a row is inserted there, the transaction takes the notice's lock, the same one for each message of it."""
+    locks: list[object] = []
+
+    class Connection:
+        class dialect:  # noqa: N801 - SQLAlchemy's name
+            name = "postgresql"
+
+        def execute(self, statement: object) -> None:
+            locks.append(str(statement.compile().params))  # type: ignore[attr-defined] # a statement of SQLAlchemy
+
+    first, second = requests(1)
+    other = requests(1, first=2)[0]
+    insert = event.contains(outbox.OutboxMessage, "before_insert", outbox._in_order_of_commits)
+    for message in (first, second, other):
+        row = outbox.OutboxMessage(number=message.number)
+        outbox._in_order_of_commits(None, Connection(), row)
+
+    assert insert
+    assert locks[0] == locks[1]
+    assert locks[0] != locks[2]
