@@ -16,7 +16,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import StaticPool, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.errors import MisuseError
@@ -30,6 +29,7 @@ BUSY_TIMEOUT_MS = 30_000
 
 _MIGRATING = 0x6E77  # PostgreSQL's advisory lock: two services that start together do not both migrate
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_NOT_YET = "no service has written this store yet: start the one that does, or name another"
 _NEWER = "the store is of a newer Noticewire (its tables are of revision {}); start that one"
 
 
@@ -63,11 +63,6 @@ async def open_to_read(url: str) -> AsyncEngine:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_refuse_other_tables)
-    except OperationalError as error:
-        await engine.dispose()
-        if not _is_missing(error):
-            raise
-        raise MisuseError("no service has written this store yet: start the one that does, or name another") from None
     except BaseException:
         await engine.dispose()
         raise
@@ -78,23 +73,21 @@ def _reading_engine(url: str) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_async_engine(parsed, pool_pre_ping=True, execution_options={"postgresql_readonly": True})
-    # SQLite makes a file that is not there, unless it is told not to write.
-    path = quote(str(Path(parsed.database or "").absolute()))
-    engine = create_async_engine(parsed.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"}))
+    path = Path(parsed.database or "").absolute()
+    if not path.exists():
+        raise MisuseError(_NOT_YET)
+    database = f"file:{quote(str(path))}"
+    engine = create_async_engine(parsed.set(database=database, query={"mode": "ro", "uri": "true"}))
     event.listen(engine.sync_engine, "connect", _wait_for_others)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
-
-
-def _is_missing(error: OperationalError) -> bool:
-    return "unable to open database file" in str(error.orig)
 
 
 def _refuse_other_tables(connection: Connection) -> None:
     scripts = ScriptDirectory.from_config(_config())
     present, needed = MigrationContext.configure(connection).get_current_revision(), scripts.get_current_head()
     if present is None:
-        raise MisuseError("no service has written this store yet: start the one that does, or name another")
+        raise MisuseError(_NOT_YET)
     if present not in {revision.revision for revision in scripts.walk_revisions()}:
         raise MisuseError(_NEWER.format(present))
     if present != needed:
