@@ -622,6 +622,8 @@ class MemberConsumer(AIOKafkaConsumer):
             await asyncio.wait({task}, timeout=_DROP_SECONDS)
             if task.done():
                 consume(task)
-        with contextlib.suppress(kafka_errors.KafkaError):
-            async with asyncio.timeout(_DROP_SECONDS):
-                await self.stop()  # type: ignore[no-untyped-call]
+        # A task, because aiokafka's fetcher lets out the cancellation of its own requests where no broker answers.
+        stopping = asyncio.create_task(self.stop())  # type: ignore[no-untyped-call]
+        stopping.add_done_callback(consume)
+        await asyncio.wait({stopping}, timeout=_DROP_SECONDS)
+        stopping.cancel()
