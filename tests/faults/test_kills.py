@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import shutil
-import signal
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table, select
 
 from broker.embedded.leash import Leashed
 from broker.model.message import Message
-from broker.model.naming import SHARDS, Region, acks, feeds, inbox, ledger
-from broker.store.engine import open_store, sqlite_url
-from broker.store.positions import Place
-from broker.store.tables import deliveries, messages, passed, receipts
+from broker.model.naming import SHARDS, Region, feeds, inbox, ledger
+from broker.store.engine import sqlite_url
 from broker.transport.kafka import TopicPartition
 from broker.transport.reader import RawReader
 from consumers.audit.segment import leaf_of
 from consumers.audit.service import AuditService
 from consumers.audit.verify import rows
 from consumers.bureau.host import BureauHost
-from consumers.tracker.board import everyone_acknowledged
-from tests.support.builders import a_purple_notice, a_warning_diffusion, bureaus
+from tests.support.accounts import all_acknowledged, check_inboxes, check_ledger, covered, dump, feed_ends
 from tests.support.eventually import eventually_async
 from tests.support.processes import ServiceProcess, write_endpoints
 from tests.support.shared_kafka import SharedKafka
 from tests.support.strangers import GARBAGE, Stranger, open_transaction
+from tests.support.traffic import OWNERS, Sent, story
 from tests.support.world import EIGHT, World, a_world
 
 MESSAGES = 2_000
@@ -58,50 +53,6 @@ POINTS = (
     "taking:2:SIGKILL",
 )
 """Where a router kills itself, one a round; a random kill goes before each."""
-
-EVERYBODY = {*EIGHT}
-OWNERS = ("zw", "ke", "ng", "fr", "de", "br", "jp")
-
-
-@dataclass
-class Sent:
-    """What was published, and who is to have it: written down when it is made, not asked of the program."""
-
-    expected: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Bureau to message ids, in no order across notices."""
-    order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Notice number to message ids, in the order of publication."""
-
-    def note(self, message: Message, *, to: set[str]) -> None:
-        """Note a message, and to whom it goes (design section 2)."""
-        self.order[message.number].append(str(message.message_id))
-        for bureau in to:
-            self.expected[bureau].append(str(message.message_id))
-
-
-def story(owner: str, serial: int) -> list[tuple[Message, set[str]]]:
-    """Return ten messages of a notice and of a diffusion of one owner, and who is given each.
-
-    A request goes to the Secretariat, what it publishes to every member (the owner's copy included, the issuer
-    excepted); a diffusion to whom it names, and what its owner signs comes back as an outcome only.
-    """
-    notice, diffusion = f"{owner}-n-2026-{serial:06d}", f"{owner}-d-2026-{serial:06d}"
-    named = {"ke", "fr", "jp"}
-    to_named = named - {owner}
-    steps: list[tuple[Message, set[str]]] = [
-        (a_purple_notice(owner=owner, number=notice, event="requested"), {"ipsg"}),
-        (a_warning_diffusion(owner=owner, number=diffusion, circulation=bureaus(*named)), to_named),
-        (a_purple_notice(owner=owner, number=notice, event="published"), EVERYBODY),
-    ]
-    for revision in (2, 3, 4):
-        revised = a_purple_notice(owner=owner, number=notice, event="revised", revision=revision)
-        again = a_warning_diffusion(
-            owner=owner, number=diffusion, event="revised", revision=revision, circulation=bureaus(*named)
-        )
-        steps += [(revised, EVERYBODY), (again, to_named)]
-    end = a_purple_notice(owner=owner, number=notice, event="cancelled", revision=4)
-    # `ipsg` signs the end and hears its outcome; everybody else who ever held the notice is given it.
-    return [*steps, (end, EVERYBODY)]
 
 
 class Traffic:
@@ -225,9 +176,7 @@ class Chaos:
     async def _stop(self, victim: ServiceProcess) -> None:
         """Let a router hang longer than its session: its shards go to the other, then it wakes up and is fenced."""
         process: Leashed = victim.running()
-        os.kill(process.pid, signal.SIGSTOP)
-        await asyncio.sleep(HANG_SECONDS)
-        os.kill(process.pid, signal.SIGCONT)
+        await victim.hang(HANG_SECONDS)
         self.kills["hung"] += 1
         # Put out of the group, it ends by itself, for a replacement to begin anew; or it was back in time.
         await asyncio.sleep(1)
@@ -253,14 +202,14 @@ async def test_nothing_is_lost_doubled_or_hidden(kafka: SharedKafka, prefix: str
             await hanging.stop()
             await _entered(world, chaos)
             assert not hosting.done(), hosting.result()
-            await _all_acknowledged(world, world.data / "tracker.db")
+            await all_acknowledged(world, world.data / "tracker.db")
         assert chaos.kills["named"] + sum(chaos.kills[router.name] for router in chaos.routers) >= 20, chaos.kills
         assert chaos.kills["hung"] == 2
         assert (chaos.kills["tracker"], chaos.kills["audit"]) == (5, 5)
         await stranger.leave()
 
-        await _check_inboxes(world, traffic.sent)
-        await _check_ledger(world, traffic)
+        await check_inboxes(world, traffic.sent)
+        await _check_entries(world, traffic)
         assert await _aborted_batches(world) >= 3
         await _check_tracker(world)
         await _check_archive(world)
@@ -312,65 +261,16 @@ async def _entered(world: World, chaos: Chaos) -> None:
 
     async def probe() -> bool:
         _alive(chaos)
-        covered = await _covered(world)
-        ends = await _feed_ends(world)
-        return all(covered.get(feed, 0) == end for feed, end in ends.items())
+        entered = await covered(world)
+        ends = await feed_ends(world)
+        return all(entered.get(feed, 0) == end for feed, end in ends.items())
 
     await eventually_async(probe, seconds=90, what="every feed offset is entered")
 
 
-async def _feed_ends(world: World) -> dict[TopicPartition, int]:
-    places = [TopicPartition(feed, shard.partition) for shard in SHARDS for feed in feeds(shard.region)]
-    return await world.link.client.end_offsets(places)
-
-
-async def _covered(world: World) -> dict[TopicPartition, int]:
-    covered: dict[TopicPartition, int] = {}
-    for entry in await world.read_ledger(SHARDS):
-        covered[TopicPartition(entry.value["topic"], entry.value["partition"])] = entry.value["next_offset"]
-    return covered
-
-
-async def _all_acknowledged(world: World, store: Path) -> None:
-    """Wait until a tracker has read ledger and receipts to their ends, and misses nobody's receipt."""
-    topics = [topic(shard.region) for topic in (ledger, acks) for shard in SHARDS]
-    places = sorted({TopicPartition(topic, partition) for topic in topics for partition in (0, 1)})
-    engine = await open_store(sqlite_url(store))
-
-    async def probe() -> bool:
-        # The bureaus may still be acknowledging: where the receipts end is asked anew each time.
-        ends = {Place(*place): end for place, end in (await world.link.client.end_offsets(places)).items()}
-        return await everyone_acknowledged(engine, ends)
-
-    try:
-        await eventually_async(probe, seconds=90, what=f"{store.name} holds a receipt for every delivery")
-    finally:
-        await engine.dispose()
-
-
-async def _check_inboxes(world: World, sent: Sent) -> None:
-    """Each message is exactly once in each inbox that was to have it, and in the order of its notice."""
-    for bureau in (*EIGHT, "ipsg"):
-        got = await world.messages_in(bureau)
-        assert Counter(got) == Counter(sent.expected[bureau]), bureau
-        place = {message_id: at for at, message_id in enumerate(got)}
-        for number, ids in sent.order.items():
-            here = [place[one] for one in ids if one in place]
-            assert here == sorted(here), (bureau, number)
-
-
-async def _check_ledger(world: World, traffic: Traffic) -> None:
-    """Each offset of each feed is covered by exactly one entry."""
-    covered: dict[tuple[str, int], int] = defaultdict(int)
-    kinds: Counter[str] = Counter()
-    for entry in await world.read_ledger(SHARDS):
-        feed = (entry.value["topic"], entry.value["partition"])
-        assert entry.value["from_offset"] == covered[feed], (feed, entry.offset)
-        covered[feed] = entry.value["next_offset"]
-        kinds[entry.value["kind"]] += 1
-    assert {TopicPartition(*feed): end for feed, end in covered.items() if end} == {
-        place: end for place, end in (await _feed_ends(world)).items() if end
-    }
+async def _check_entries(world: World, traffic: Traffic) -> None:
+    """Each offset of each feed is covered by exactly one entry, and every kind of entry is there."""
+    kinds = await check_ledger(world)
     assert kinds["routed"] == traffic.published >= MESSAGES
     assert kinds["repeat"] > traffic.published * TWICE / 2
     assert kinds["rejected"] >= traffic.published // 40
@@ -396,7 +296,7 @@ async def _aborted_batches(world: World) -> int:
 
 async def _check_tracker(world: World) -> None:
     """The tracker that was killed ends equal to one that never was, and to itself after its store was deleted."""
-    killed = await _dump(world.data / "tracker.db")
+    killed = await dump(world.data / "tracker.db")
     assert len(killed["deliveries"]) > MESSAGES
     assert await _tracked_anew(world, world.data / "never-killed.db") == killed
     for file in world.data.glob("tracker.db*"):
@@ -408,24 +308,10 @@ async def _tracked_anew(world: World, store: Path) -> dict[str, list[tuple[objec
     tracker = ServiceProcess("tracker", world.data, store.stem, {"NOTICEWIRE_TRACKER__URL": sqlite_url(store)})
     tracker.start()
     try:
-        await _all_acknowledged(world, store)
+        await all_acknowledged(world, store)
     finally:
         await asyncio.to_thread(tracker.stop)
-    return await _dump(store)
-
-
-async def _dump(store: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of a tracker's store, sorted; positions aside, whose epochs count who came by."""
-    engine = await open_store(sqlite_url(store))
-    tables: tuple[Table, ...] = (passed, messages, deliveries, receipts)
-    try:
-        async with engine.connect() as connection:
-            return {
-                table.name: sorted((tuple(row) for row in await connection.execute(select(table))), key=repr)
-                for table in tables
-            }
-    finally:
-        await engine.dispose()
+    return await dump(store)
 
 
 async def _check_archive(world: World) -> None:

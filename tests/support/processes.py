@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -26,13 +27,15 @@ def write_endpoints(world: World) -> None:
 
 @dataclass
 class ServiceProcess:
-    """`noticewire serve SERVICE` on a world's data folder; every start appends to one log."""
+    """`noticewire serve SERVICE` on a world's data folder, or a program of a test; every start appends to its log."""
 
     service: str
     data: Path
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     process: leash.Leashed | None = None
+    program: tuple[str, ...] = ()
+    """What Python runs instead of the service: `-m`, a module, its arguments."""
 
     @property
     def log(self) -> Path:
@@ -51,7 +54,8 @@ class ServiceProcess:
         environment.pop("NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS", None)
         if fault is not None:
             environment["NOTICEWIRE_FAULT"] = fault
-        argv = [sys.executable, "-m", "broker.cli.main", "serve", self.service, "--data", str(self.data)]
+        served = ("-m", "broker.cli.main", "serve", self.service, "--data", str(self.data))
+        argv = [sys.executable, *(self.program or served)]
         with self.log.open("ab") as out:
             self.process = leash.spawn(argv, env=environment, stdout=out, stderr=out)
 
@@ -70,6 +74,23 @@ class ServiceProcess:
         self.running().kill()
         assert self.process is not None
         self.process.wait(10)
+
+    def end(self) -> None:
+        """SIGKILL if it runs, and wait until it is gone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+    async def hang(self, seconds: float) -> None:
+        """Let it hang (SIGSTOP), and wake it up."""
+        process = self.running()
+        os.kill(process.pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        os.kill(process.pid, signal.SIGCONT)
+
+    def faults_passed(self) -> int:
+        """How often a named fault has killed it."""
+        return self.fault_log.read_text().count("\n") if self.fault_log.exists() else 0
 
     def await_own_death(self, *, seconds: float, what: str) -> None:
         """Wait until a named fault has killed it."""

@@ -11,7 +11,7 @@ import contextlib
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -51,18 +51,29 @@ class Passing:
         return cls(api, version, correlation_id, client_id, frame)
 
 
+class Way(StrEnum):
+    """What a trap does to its request."""
+
+    HOLD = "hold"
+    """It waits until it is delivered."""
+    LOSE_ANSWER = "lose answer"
+    """It takes effect, and the connection breaks instead of an answer."""
+    WATCH = "watch"
+    """Nothing: that it came is noted."""
+
+
 class Trap:
-    """Waits for the next request of a kind from a client; made by `Wire.hold` and `Wire.lose_answer`.
+    """Waits for the next request of a kind from a client; made by `Wire.hold`, `lose_answer`, `watch`.
 
     Attributes:
         sprung: the request has come.
         given_up: its client has closed the connection while it was held back.
     """
 
-    def __init__(self, api: Api, client: str, *, holds: bool) -> None:
+    def __init__(self, api: Api, client: str, way: Way) -> None:
         self._api = api
         self._client = client
-        self.holds = holds
+        self.way = way
         self.request: Passing | None = None
         self.sprung = asyncio.Event()
         self.given_up = asyncio.Event()
@@ -160,7 +171,7 @@ class _Connection:
                 if trap is not None:
                     self.traps.append(trap)
                     trap.spring(request, self.node[1].write)
-                    if trap.holds:
+                    if trap.way is Way.HOLD:
                         held = trap
                         break
                 self.node[1].write(request.frame)
@@ -181,9 +192,9 @@ class _Connection:
                 frame = await _frame(self.node[0])
                 await self.wire.passing()
                 caught = [trap for trap in self.traps if trap.take_answer(frame)]
-                if any(not trap.holds for trap in caught):
+                if any(trap.way is Way.LOSE_ANSWER for trap in caught):
                     break  # its answer is lost, with the connection
-                if not caught:
+                if all(trap.way is Way.WATCH for trap in caught):
                     self.client[1].write(frame)
                     await self.client[1].drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -239,11 +250,15 @@ class Wire:
 
     def hold(self, api: Api, *, client: str) -> Trap:
         """Hold back the next such request of a client (by a part of its client id), until it is delivered."""
-        return self._set(Trap(api, client, holds=True))
+        return self._set(Trap(api, client, Way.HOLD))
 
     def lose_answer(self, api: Api, *, client: str) -> Trap:
         """Let the next such request take effect, and break the connection instead of passing on the answer."""
-        return self._set(Trap(api, client, holds=False))
+        return self._set(Trap(api, client, Way.LOSE_ANSWER))
+
+    def watch(self, api: Api, *, client: str) -> Trap:
+        """Note when the next such request of a client comes."""
+        return self._set(Trap(api, client, Way.WATCH))
 
     def cut(self, node: int | None = None) -> int:
         """Break all connections to a node, or to all; returns how many."""
