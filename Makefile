@@ -10,7 +10,7 @@ WORKERS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz chaos check format lock clean
+.PHONY: help setup demo test fuzz chaos soak check format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ chaos: $(STAMP) ## 200 faults and more while 5,000 messages pass three Kafka nod
 
 fuzz: $(STAMP) ## 100,000 hostile inputs for producers and feeds (half an hour); `make test` has 3,000 of them
 	@NOTICEWIRE_HOSTILE_INPUTS=100000 $(BIN)/python -m pytest -q tests/faults/test_hostile.py $(ARGS)
+
+soak: $(STAMP) ## 100,000 simulated messages: does any service's memory grow? ARGS='--messages 3000' for less
+	@$(BIN)/python bench/soak.py $(ARGS)
 
 check: $(STAMP) ## format, lint, strict types, import layers
 	@failed=0; \

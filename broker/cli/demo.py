@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.cli.audit import print_report, verify_history
 from broker.cli.context import FAILED, Context, DataOption, load_context
+from broker.cli.live import keep_moving
 from broker.cli.serve import Service
 from broker.cli.supervisor import Say
 from broker.cli.system import RunningKafka, System, kafka_for, running_system, topics_of
@@ -55,7 +56,8 @@ _ACKNOWLEDGED_WITHIN_SECONDS = 180.0
 _ARCHIVED_WITHIN_SECONDS = 90.0
 
 _NEXT = """
-What to try next: `noticewire demo --keep` leaves all of this running for the other commands."""
+What to try next: `noticewire demo --keep` leaves all of this running for the other commands;
+`noticewire demo --live` keeps the board moving."""
 
 _NEXT_KEPT = """
 What to try next, from another terminal:
@@ -77,11 +79,14 @@ def register(cli: typer.Typer) -> None:
 def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running afterwards, until Ctrl-C.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Afterwards a simulator keeps the board moving, until Ctrl-C.")
+    ] = False,
     data: DataOption = None,
 ) -> None:
     """Run the whole system on an embedded Kafka: the samples circulate, every bureau acknowledges, the audit verifies.
 
-    Exits with 0 only if everyone entitled has acknowledged and the history holds. Example: noticewire demo --keep
+    Exits with 0 only if everyone entitled has acknowledged and the history holds. Example: noticewire demo --live
     """
     console = Console()
     since = monotonic()
@@ -94,12 +99,12 @@ def demo(
         kafka_for(folder, say, default_prefix=f"demo-{secrets.token_hex(3)}-") as kafka,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        holds = runner.run(_demo(folder, kafka, console=console, say=say, keep=keep))
+        holds = runner.run(_demo(folder, kafka, console=console, say=say, keep=keep, live=live))
     if not holds:
         raise typer.Exit(FAILED)
 
 
-async def _demo(folder: Path, kafka: RunningKafka, *, console: Console, say: Say, keep: bool) -> bool:
+async def _demo(folder: Path, kafka: RunningKafka, *, console: Console, say: Say, keep: bool, live: bool) -> bool:
     """Circulate the samples through running services; return whether everything holds."""
     async with contextlib.AsyncExitStack() as stack:
         system = await stack.enter_async_context(running_system(folder, kafka.endpoint, services=SERVICES, say=say))
@@ -108,7 +113,8 @@ async def _demo(folder: Path, kafka: RunningKafka, *, console: Console, say: Say
             stack.push_async_callback(TopicAdmin(system.context.kafka).remove, topics_of(system.context))
         engine = await open_store(sqlite_url(folder / "tracker.db"))
         stack.push_async_callback(engine.dispose)
-        watch = _Watch(system, await stack.enter_async_context(_bureaus(system.context)), kafka)
+        hosting = await stack.enter_async_context(contextlib.AsyncExitStack())
+        watch = _Watch(system, await hosting.enter_async_context(_bureaus(system.context)), kafka)
         say("Every bureau listens to its inbox")
 
         outcomes = await watch.during(_circulate(folder, say))
@@ -119,8 +125,12 @@ async def _demo(folder: Path, kafka: RunningKafka, *, console: Console, say: Say
         print_report(report)
 
         holds = acknowledged and _is_whole(report) and len(routed) == len(outcomes)
-        console.print(_NEXT_KEPT.format(data=folder) if keep else _NEXT)
-        if keep:
+        if keep or not live:
+            console.print(_NEXT_KEPT.format(data=folder) if keep else _NEXT)
+        if live:
+            await hosting.aclose()  # from here on the simulator plays the bureaus
+            holds &= await _Watch(system, None, kafka).during(keep_moving(system.context, engine, console, say))
+        elif keep:
             await watch.during(_until_ctrl_c(say))
         return holds
 
@@ -142,7 +152,7 @@ async def _until_ctrl_c(say: Say) -> None:
 class _Watch:
     """Sees to it that whatever runs beside the demo's steps still does."""
 
-    def __init__(self, system: System, bureaus: asyncio.Task[None], kafka: RunningKafka) -> None:
+    def __init__(self, system: System, bureaus: asyncio.Task[None] | None, kafka: RunningKafka) -> None:
         self._system = system
         self._bureaus = bureaus
         self._kafka = kafka.node
@@ -157,11 +167,12 @@ class _Watch:
         task = asyncio.create_task(work)
         try:
             while not task.done():
-                await asyncio.wait({task, self._bureaus}, timeout=_FRAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                watched = {task} if self._bureaus is None else {task, self._bureaus}
+                await asyncio.wait(watched, timeout=_FRAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 self._system.check()
                 if self._kafka is not None and not self._kafka.running:
                     raise UnavailableError(f"Apache Kafka has ended:\n{self._kafka.log_tail()}")
-                if self._bureaus.done():
+                if self._bureaus is not None and self._bureaus.done():
                     self._bureaus.result()
             return task.result()
         finally:

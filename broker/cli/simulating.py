@@ -34,6 +34,10 @@ ANSWERED_WITHIN_SECONDS = 60.0
 """How long the bureaus have for their last answers once nothing more is published; after Ctrl-C, less."""
 
 INTERRUPTED_WITHIN_SECONDS = 5.0
+
+OUTSTANDING_MAX = 1_000
+"""Messages without the router's word at `max`, as far as the bureaus are played: so fast as the slowest part goes."""
+
 _LOOK_SECONDS = 0.2
 _QUIET_SECONDS = 1.0
 
@@ -80,6 +84,7 @@ class SimulationRun:
         self._options = options
         self._answers = Answers(seed=options.seed, is_hasty=options.rate.per_second is None)
         self._outstanding: set[UUID] = set()
+        self._room = asyncio.Event()
         self._host: PacedHost | None = None
         self._began = monotonic()
         self._published_all = False
@@ -132,7 +137,7 @@ class SimulationRun:
             "first_serial": self._first_serial,
             "seconds": round(monotonic() - self._began, 1),
             "published": self.published.total(),
-            "events": dict(sorted(self.published.items())),
+            "events": {str(event): number for event, number in sorted(self.published.items())},
             "refused": len(self.refused),
         }
         if self._host is None:
@@ -142,11 +147,11 @@ class SimulationRun:
         for (stage, _), number in given.items():
             stages[stage] += number
         return summary | {
-            "outcomes": dict(sorted(self.outcomes.items())),
+            "outcomes": {str(verdict): number for verdict, number in sorted(self.outcomes.items())},
             "without_outcome": len(self._outstanding),
             "deliveries": self.deliveries,
-            "answers": dict(sorted(stages.items())),
-            "declined": {reason: number for (_, reason), number in sorted(given.items()) if reason is not None},
+            "answers": {str(stage): number for stage, number in sorted(stages.items())},
+            "declined": {str(reason): number for (_, reason), number in sorted(given.items()) if reason is not None},
             "failures": self._host.failures,
             "absences": self._host.absences,
             "open": self._host.open,
@@ -156,7 +161,14 @@ class SimulationRun:
 
     async def _publish(self, producer: Producer, simulation: Simulation, numbers: Numbers, stop: asyncio.Event) -> None:
         messages = planned(simulation, count=self._options.count, duration=self._options.duration)
-        wait = waiting_for(stop)
+        stopped = waiting_for(stop)
+
+        async def wait(left: timedelta) -> bool:
+            while len(self._outstanding) >= OUTSTANDING_MAX and self._answers.is_hasty and not stop.is_set():
+                self._room.clear()
+                with contextlib.suppress(TimeoutError):  # to see whether to stop
+                    await asyncio.wait_for(self._room.wait(), _LOOK_SECONDS)
+            return await stopped(left)
 
         def about_to(message: Notice | Diffusion) -> None:
             numbers.use(simulation.next_serial)
@@ -211,6 +223,7 @@ class SimulationRun:
         if delivery.outcome is not None:
             if delivery.outcome.message_id in self._outstanding:
                 self._outstanding.discard(delivery.outcome.message_id)
+                self._room.set()
                 self.outcomes[delivery.outcome.verdict] += 1
             return ()
         if not delivery.kind.takes_receipts:

@@ -18,13 +18,14 @@ from time import monotonic
 import structlog
 from typing_extensions import override
 
+from broker.members.directory import Directory
 from broker.model.receipt import DeclineReason, Stage
 from broker.transport.directory import Follows
 from broker.transport.inbox import Delivery
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.publisher import Writes
 from consumers.bureau.desk import Desk
-from consumers.bureau.host import BureauHost, Decision, Handler
+from consumers.bureau.host import BureauHost, Decision, Handler, Polled
 
 logger = structlog.get_logger(__name__)
 
@@ -104,31 +105,24 @@ class PacedHost(BureauHost):
         return frozenset(self._desks[partition].bureau for partition in self._left if partition in self._desks)
 
     @override
-    async def poll(self) -> int:
-        """Take what came, and give the answers that are due; their receipts are on Kafka once this returns.
-
-        Returns:
-            How many deliveries were finished.
-
-        Raises:
-            UnavailableError: an inbox or the directory cannot be read now; nothing has moved.
-        """
+    async def _read(self) -> tuple[Polled, Directory | None]:
         self._come_and_go()
+        if len(self._waiting) < OPEN_MAX:
+            return await super()._read()
+        await asyncio.sleep(_LOOK_SECONDS)
+        return (), None
+
+    @override
+    async def _handle(self, polled: Polled, directory: Directory | None) -> int:
+        """Plan what is to be done with what came, and give the answers that are due."""
         moved: dict[TopicPartition, Desk] = {}
-        finished = await self._take(moved)
+        finished = self._take(polled, directory, moved) if directory is not None else 0
         finished += self._answer(moved)
         await self._flush(list(moved.values()))
         self.handled += finished
         return finished
 
-    async def _take(self, moved: dict[TopicPartition, Desk]) -> int:
-        if len(self._waiting) >= OPEN_MAX:
-            await asyncio.sleep(_LOOK_SECONDS)
-            return 0
-        polled = await self._reader.poll()
-        if not polled:
-            return 0
-        directory = await self._follower.at_its_end()
+    def _take(self, polled: Polled, directory: Directory, moved: dict[TopicPartition, Desk]) -> int:
         finished = 0
         for partition, batches in polled:
             desk = self._desks.get(partition)

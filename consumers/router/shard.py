@@ -121,7 +121,7 @@ class ShardRouter:
             self._client, positions, committed=False, lane=f"feeds-{self._shard}", max_wait=self._settings.poll_wait
         )
         self.is_ready = True
-        self._log.info("Shard taken", ledger_offset=ledger_end, notices=len(self._memory.notices))
+        self._log.info("Shard taken", ledger_offset=ledger_end)
 
     async def _fold(self, ledger_end: int) -> None:
         """Bring the memory up to the ledger's end, from the cache's offset on."""
@@ -137,7 +137,25 @@ class ShardRouter:
             learned.enter(entry)
         self._memory.merge(learned)
         # Before anything is routed: a predecessor that hangs and wakes up then finds the cache moved on, and voids it.
-        await asyncio.to_thread(self._cache.save, learned, ledger_end)
+        await self._keep(learned, ledger_end, is_whole=at == 0)
+
+    async def _keep(self, learned: Memory, ledger_offset: int, *, is_whole: bool = False) -> None:
+        """Write down what was learned. What the cache holds then is let go of here: it would grow for ever.
+
+        Args:
+            learned: merged, and not yet in the cache.
+            ledger_offset: up to which everything is known.
+            is_whole: the memory holds the whole past: it goes on without a cache where the disk takes none.
+
+        Raises:
+            UnavailableError: the cache is lost, and with it what was there only; take the shard again, and fold anew.
+        """
+        if await asyncio.to_thread(self._cache.save, learned, ledger_offset):
+            self._memory.shelve()
+        elif is_whole:
+            self._memory.beneath = None
+        elif self._memory.beneath is not None:
+            raise UnavailableError(f"the cache of shard {self._shard} is lost: the ledger is folded anew")
 
     async def route_poll(self) -> int:
         """Route what one poll of this shard's feeds returns; deliveries and ledger entries commit as one.
@@ -162,9 +180,9 @@ class ShardRouter:
         self._memory.merge(draft)
         self._tell(settled)
         await self._pass("before_cache")
-        await asyncio.to_thread(self._cache.save, draft, ledger_next)
         for one in settled:
             _log_settled(self._log, one)
+        await self._keep(draft, ledger_next)
         return len(settled)
 
     def _tell(self, settled: Sequence[Settled]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.errors import CorruptHistoryError
+from broker.errors import CorruptHistoryError, UnavailableError
 from broker.model.ledger import EntryKind, LedgerEntry
 from broker.model.message import Event
 from broker.model.naming import Region, Shard
@@ -209,21 +209,35 @@ def test_a_cache_equals_a_full_fold_wherever_it_was_cut(
     with TemporaryDirectory() as folder:
         cache = MemoryCache(Path(folder, "a.db"), shard=SHARD, log_id=LOG)
         memory, at = cache.load()
-        assert (memory, at) == (Memory.empty(SHARD), 0)
+        assert (_whole(memory, ledger), at) == (Memory.empty(SHARD), 0)
         for length, is_restarted in [*cuts, (len(ledger), True)]:
             draft = memory.draft()
             for entry in ledger[at : at + length]:
                 draft.enter(entry)
             at = min(at + length, len(ledger))
             memory.merge(draft)
-            cache.save(draft, at)
+            assert cache.save(draft, at)
+            memory.shelve()
+            assert (memory.notices, memory.seen) == ({}, {})
             if is_restarted:  # the next one reads what this one left; it was killed, so it closed nothing in order
                 cache.close()
                 cache = MemoryCache(Path(folder, "a.db"), shard=SHARD, log_id=LOG)
                 memory, found = cache.load()
                 assert found == at
-            assert memory == folded(ledger[:at])
+            assert _whole(memory, ledger) == folded(ledger[:at])
         cache.close()
+
+
+def _whole(memory: Memory, entries: Sequence[LedgerEntry]) -> Memory:
+    """What a memory knows of whatever some entries mention, wherever it knows it from."""
+    whole = Memory(memory.positions)
+    for entry in entries:
+        key = (str(entry.issuer), str(entry.number), str(entry.message_id))
+        if (state := memory.notice(key[1])) is not None:
+            whole.notices[key[1]] = state
+        if (digest := memory.digest(key)) is not None:
+            whole.seen[key] = digest
+    return whole
 
 
 def _saved(path: Path, entries: Sequence[LedgerEntry], *, log_id: str = LOG, shard: Shard = SHARD) -> None:
@@ -235,9 +249,10 @@ def _saved(path: Path, entries: Sequence[LedgerEntry], *, log_id: str = LOG, sha
 
 def _loaded(path: Path, *, log_id: str = LOG, shard: Shard = SHARD) -> tuple[Memory, int]:
     cache = MemoryCache(path, shard=shard, log_id=log_id)
-    found = cache.load()
+    memory, at = cache.load()
+    whole = _whole(memory, ENTRIES)
     cache.close()
-    return found
+    return whole, at
 
 
 ENTRIES = (an_entry("notices.africa", 0, delivered="fr"), an_entry("notices.africa", 1, EntryKind.REJECTED))
@@ -324,3 +339,40 @@ def test_saving_to_a_cache_that_is_not_open_does_nothing(tmp_path: Path) -> None
     MemoryCache(path, shard=SHARD, log_id=LOG).save(folded(ENTRIES), 2)
 
     assert not path.exists()
+
+
+def test_what_the_cache_took_over_is_read_from_it(tmp_path: Path) -> None:
+    """A memory that let go of what was saved knows all of it, and so does a draft over it; what is new lies above."""
+    cache = MemoryCache(tmp_path / "a.db", shard=SHARD, log_id=LOG)
+    memory, _ = cache.load()
+    memory.merge(learned := folded(ENTRIES))
+    assert cache.save(learned, 2)
+    memory.shelve()
+
+    draft = memory.draft()
+    draft.enter(an_entry("notices.africa", 2, event="revised", revision=2, delivered="br"))
+
+    assert _whole(memory, ENTRIES) == folded(ENTRIES)
+    assert draft.notice("zw-n-2026-000001") == NoticeState(Phase.IN_FORCE, 2, frozenset({"br", "fr", "ipsg", "zw"}))
+    cache.close()
+
+
+@pytest.mark.parametrize("spoil", ["closed", "unreadable", "a later version's"])
+def test_a_lost_cache_never_answers_that_nothing_is_known(tmp_path: Path, spoil: str) -> None:
+    """Who asks for what only the cache held is told that it is away, so that nothing is decided without it."""
+    cache = MemoryCache(tmp_path / "a.db", shard=SHARD, log_id=LOG)
+    memory, _ = cache.load()
+    assert cache.save(folded(ENTRIES), 2)
+    assert cache._database is not None
+    match spoil:
+        case "closed":
+            cache.close()
+        case "unreadable":
+            cache._database.execute("DROP TABLE notices")
+        case _:
+            cache._database.execute("UPDATE notices SET phase = 'a phase of a later version'")
+
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="cache"):
+            memory.draft().notice("zw-n-2026-000001")
+    assert not cache.save(folded(ENTRIES), 3)
