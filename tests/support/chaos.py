@@ -210,9 +210,11 @@ class Faults:
         self.counts[f"answer lost to {api.name}"] += 1
 
     async def cut(self) -> None:
-        """Break every connection to a node."""
+        """Break every connection to a node that has some: after a node was killed, nobody has to speak to it."""
         await asyncio.sleep(self._chance.uniform(0.2, 1.0))
-        if self._wire.cut(self._chance.randint(1, 3)):
+        nodes = [*self._cluster.nodes]
+        self._chance.shuffle(nodes)
+        if any(map(self._wire.cut, nodes)):
             self.counts["cut"] += 1
 
     async def slow(self) -> None:
