@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -18,12 +19,13 @@ from broker.cli.listening import OPERATOR
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError
 from broker.model.base import new_message_id
-from broker.model.change import ChangeKind, DirectoryChange, Subscription
+from broker.model.change import SUBSCRIPTIONS_MAX, ChangeKind, DirectoryChange, Subscription
 from broker.model.diffusion import Diffusion, DiffusionKind
 from broker.model.message import Status
 from broker.model.naming import Region
 from broker.model.notice import Notice, NoticeType
 from broker.model.offences import OFFENCES
+from broker.model.parsing import shape_problems
 from broker.model.receipt import ActorKind, DeclineReason, Stage
 from broker.schema.codec import Codec
 from broker.transport.changes import submit
@@ -212,13 +214,16 @@ def subscribe(
 
     Example: noticewire bureau zw subscribe --region africa --type red,yellow --offence thb --data ./data
     """
-    wanted = Subscription(
-        regions=tuple(map(Region, _checked("region", regions, set(Region)))),
-        types=_checked("type", types, {*NoticeType, *DiffusionKind} - {NoticeType.UNKNOWN}),
-        offences=_checked("offence", offences, set(OFFENCES)),
-        operations=_words(operations),
-        statuses=tuple(map(Status, _checked("status", statuses or ["ACTUAL"], set(Status) - {Status.UNKNOWN}))),
-    )
+    try:
+        wanted = Subscription(
+            regions=tuple(map(Region, _checked("region", regions, set(Region)))),
+            types=_checked("type", types, {*NoticeType, *DiffusionKind} - {NoticeType.UNKNOWN}),
+            offences=_checked("offence", offences, set(OFFENCES)),
+            operations=_words(operations),
+            statuses=tuple(map(Status, _checked("status", statuses or ["ACTUAL"], set(Status) - {Status.UNKNOWN}))),
+        )
+    except ValidationError as error:  # the rest is checked above
+        raise MisuseError(f"--operation: {shape_problems(error)[0]}") from None
     typer.echo(run_async(_subscribe(ctx.obj, load_context(data), wanted, also=also)))
 
 
@@ -254,6 +259,10 @@ async def _subscribe(code: str, context: Context, wanted: Subscription, *, also:
         present = directory.get(code)
         if present is None:
             raise RefusedError(f"{code} is not in the directory")
+        if also and len(present.subscriptions) >= SUBSCRIPTIONS_MAX:
+            raise RefusedError(
+                f"{code} has {SUBSCRIPTIONS_MAX} subscriptions, and no more: widen one, or leave out --also"
+            )
         change = DirectoryChange(
             change_id=new_message_id(),
             kind=ChangeKind.SUBSCRIPTIONS_SET,
@@ -285,7 +294,7 @@ def _path(data: Path, code: str) -> Path:
 
 
 def _words(values: list[str]) -> tuple[str, ...]:
-    return tuple(word for value in values for word in value.split(",") if word)
+    return tuple(dict.fromkeys(word for value in values for word in value.split(",") if word))
 
 
 def _checked(option: str, values: list[str], known: set[Any]) -> tuple[str, ...]:

@@ -42,6 +42,13 @@ Moment = Annotated[datetime, AfterValidator(_to_utc_millis)]
 BureauCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
 """A bureau's code: ISO 3166-1 alpha-2 in lower case for a member, its own for an entity."""
 
+BUREAUS_MAX = 1_000
+"""How many codes one list may name: each of the 196 members and 30 entities once, and room for four times as many.
+Longer ones are an attack: a record of 1 MB holds 300,000, and each would be looked up for every message."""
+
+Bureaus = Annotated[tuple[BureauCode, ...], Len(0, BUREAUS_MAX)]
+"""Bureaus by their codes."""
+
 
 def _from_hex(value: Any) -> Any:
     if isinstance(value, str):  # as files write it

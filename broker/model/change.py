@@ -7,9 +7,10 @@ from typing import Annotated
 from uuid import UUID
 
 from annotated_types import Len
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from broker.model.base import BureauCode, HexBytes, Model, Moment
+from broker.model.content import Few
 from broker.model.message import Classification, Status
 from broker.model.naming import Region
 
@@ -36,18 +37,30 @@ class BureauStatus(StrEnum):
     """Given nothing but notices of end; its own messages still count, its keys can be ended apart."""
 
 
+Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+"""A word of the format, or the code of an operation; the longest category of today has 24 letters."""
+
+
 class Subscription(Model):
     """What a bureau asks for; each absent (empty) part matches everything."""
 
-    regions: tuple[Region, ...] = ()
+    regions: Few[Region] = ()
     """Feed regions. Naming one also asks for what is open to subscribers there and not addressed to the bureau."""
-    types: tuple[str, ...] = ()
+    types: Few[Word] = ()
     """Notice types and diffusion kinds, as on the wire: `red`, `missing`."""
-    offences: tuple[str, ...] = ()
+    offences: Few[Word] = ()
     """Categories: `thb` matches `thb.labour.mining`."""
-    operations: tuple[str, ...] = ()
-    statuses: tuple[Status, ...] = ()
+    operations: Few[Word] = ()
+    statuses: Few[Status] = ()
     """EXERCISE and TEST are given only where named here (rule 6)."""
+
+
+SUBSCRIPTIONS_MAX = 50
+"""How many subscriptions a bureau or an agreement may have: each is held against every message of every region, and
+against each other where an entity asks within its agreement. One that lists alternatives does the work of many."""
+
+Subscriptions = Annotated[tuple[Subscription, ...], Len(0, SUBSCRIPTIONS_MAX)]
+"""What a bureau asks for, all told."""
 
 
 class PublicKey(Model):
@@ -101,8 +114,8 @@ class DirectoryChange(Model):
     changed_at: Moment
     installation: str | None = None
     bureau: BureauFacts | None = None
-    keys: tuple[PublicKey, ...] = ()
+    keys: Few[PublicKey] = ()
     status: BureauStatus | None = None
     clearance: Classification | None = None
-    agreement: tuple[Subscription, ...] = ()
-    subscriptions: tuple[Subscription, ...] = ()
+    agreement: Subscriptions = ()
+    subscriptions: Subscriptions = ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from broker.model.base import BureauCode, Model
+from broker.model.base import Bureaus, Model
+from broker.model.content import Few
 from broker.model.naming import Region
 
 
@@ -24,9 +25,9 @@ class Circulation(Model):
     """The audience as the issuer states it; `broker.model.rules` checks that it is not empty."""
 
     scope: Scope
-    regions: tuple[Region, ...] = ()
-    bureaus: tuple[BureauCode, ...] = ()
-    exclusions: tuple[BureauCode, ...] = ()
+    regions: Few[Region] = ()
+    bureaus: Bureaus = ()
+    exclusions: Bureaus = ()
     """Barred by the issuer (RPD article 58); they do not learn of it."""
     closed: bool = False
     """Shut to subscribers who are not addressed; diffusions and messages to named bureaus always are."""

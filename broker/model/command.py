@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from broker.model.base import BureauCode, Model, Moment
+from broker.model.base import BUREAUS_MAX, BureauCode, Model, Moment
 
 
 class CommandKind(StrEnum):
@@ -26,7 +26,7 @@ class Command(Model):
     command_id: UUID
     kind: CommandKind
     number: str
-    bureaus: tuple[BureauCode, ...] = Field(min_length=1)
+    bureaus: tuple[BureauCode, ...] = Field(min_length=1, max_length=BUREAUS_MAX)
     origin: str | None = None
     """The message it is about."""
     asked_by: str
