@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -101,7 +102,13 @@ class TrackerSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class ObserveSettings(BaseModel, frozen=True, extra="forbid"):
-    """Where services show their metrics and their health."""
+    """Where services show their metrics and their health, and how much they log."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        description="The lowest level that services log. Commands log errors only, unless this is set. None of the "
+        "levels shows a subject's data.",
+    )
 
     port: int = Field(
         0,

@@ -95,6 +95,8 @@ def load_context(data: Path | None = None) -> Context:
         MisuseError: a setting or the addresses make no sense; names which.
     """
     found = locate(data)
+    if "log_level" in found.settings.observe.model_fields_set:
+        configure_logging("cli", as_json=False, level=found.settings.observe.log_level)
     return Context(
         settings=found.settings,
         data=found.data,

@@ -65,7 +65,8 @@ def serve(
     if len(services) > 1:
         _serve_each(services, context.data, port)
         return
-    configure_logging(services[0], as_json=not sys.stderr.isatty())
+    level = context.settings.observe.log_level
+    configure_logging(services[0], as_json=not sys.stderr.isatty(), level=level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(services[0], context, port))
 
