@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from sqlalchemy import delete, event, insert, inspect, or_, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.clock import Clock, SystemClock
@@ -310,8 +310,13 @@ async def _begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.begin() as connection:
             yield connection
-    except (OperationalError, InterfaceError, OSError) as error:  # asyncpg says OSError where nobody listens
-        raise UnavailableError(f"the outbox's database: {type(error).__name__}") from error
+    except OSError as error:  # asyncpg, where nobody listens
+        raise UnavailableError(f"the outbox's database is away: {error}") from error
+    except DBAPIError as error:
+        # asyncpg's errors that have no class in DB-API come as the root: shutting down, no such role, ...
+        if isinstance(error, OperationalError | InterfaceError) or type(error) is DBAPIError:
+            raise UnavailableError(f"the outbox's database is away: {error.orig}") from error
+        raise
 
 
 def _create_missing(connection: Connection) -> None:

@@ -72,7 +72,7 @@ class Sender:
         if left:
             logger.info("Sending what the journal holds", count=len(left))
         for entry in left:
-            self._enqueue(entry)
+            _ = self._enqueue(entry)  # nobody of this process waits for it
         if failures := await self._journal.failures():
             logger.error("The journal holds messages that were refused", count=len(failures))
 
