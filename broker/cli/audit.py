@@ -173,9 +173,12 @@ def print_report(report: Report) -> None:
         typer.echo(f"{counts.compared_live:,} compared with Kafka; {report.behind:,} offsets not archived yet")
     if report.unsettled:
         typer.echo(f"{report.unsettled:,} too young, or not archived yet, to be missed")
-    typer.echo(
-        "The history holds." if report.holds else f"{len(report.findings):,} findings: the history does not hold."
-    )
+    if not report.holds:
+        typer.echo(f"{len(report.findings):,} findings: the history does not hold.")
+    elif report.behind:
+        typer.echo("What is archived holds; the rest is not archived yet.")
+    else:
+        typer.echo("The history holds.")
 
 
 @asynccontextmanager

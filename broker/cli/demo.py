@@ -19,6 +19,7 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.cli.audit import print_report, verify_history
@@ -26,7 +27,7 @@ from broker.cli.context import FAILED, Context, DataOption, load_context
 from broker.cli.live import keep_moving
 from broker.cli.serve import Service
 from broker.cli.supervisor import Say
-from broker.cli.system import RunningKafka, System, kafka_for, running_system, topics_of
+from broker.cli.system import LOCK, RunningKafka, System, held, kafka_for, running_system, topics_of
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError, UnavailableError
 from broker.members.seed import AUDIT
@@ -92,7 +93,7 @@ def demo(
     since = monotonic()
 
     def say(line: str) -> None:
-        console.print(f"[dim]{monotonic() - since:6.1f} s[/]  {line}", highlight=False)
+        console.print(f"[dim]{monotonic() - since:6.1f} s[/]  {escape(line)}", highlight=False)
 
     with (
         _folder(data, keep=keep) as folder,
@@ -158,10 +159,10 @@ class _Watch:
         self._kafka = kafka.node
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something, unless Kafka, a service or the bureaus' host ends first.
+        """Do something, unless Kafka or the bureaus' host ends first; services that end are started again.
 
         Raises:
-            ServiceEndedError: a service ended.
+            ServiceFailsError: a service keeps dying.
             UnavailableError: our own Kafka ended.
         """
         task = asyncio.create_task(work)
@@ -269,17 +270,20 @@ def _folder(data: Path | None, *, keep: bool) -> Iterator[Path]:
     """Yield the folder to work in: a fresh one, removed afterwards unless it is kept or was named.
 
     Raises:
-        MisuseError: the named folder holds something that no demo made.
+        MisuseError: the named folder holds something that no demo made, or an installation runs on it.
     """
     if data is None and not keep:
         with tempfile.TemporaryDirectory(prefix="noticewire-demo-") as temporary:
             yield Path(temporary)
         return
     folder = (data or load_context().data).absolute()
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).exists():
+    with held(folder):
+        if not (folder / MARK).exists() and any(one.name != LOCK for one in folder.iterdir()):
             raise MisuseError(f"{folder} is not empty, and no demo made it: name another folder with --data")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
-    yield folder
+        for one in folder.iterdir():
+            if one.is_dir() and not one.is_symlink():
+                shutil.rmtree(one)
+            elif one.name != LOCK:
+                one.unlink()
+        (folder / MARK).touch()
+        yield folder

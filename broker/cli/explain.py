@@ -85,7 +85,10 @@ async def _explain(what: str, context: Context, *, is_number: bool) -> list[Expl
     async with linked(context.kafka, client_id="noticewire-explain", root_public=context.root_public) as link:
         directory = await link.follower.at_its_end()
         if is_number:
-            return [one async for one in _routed(what, link, directory)]
+            explanations = [one async for one in _routed(what, link, directory)]
+            if not explanations:
+                raise RefusedError(f"nothing of {what} has reached the router")
+            return explanations
         return [one async for one in _would_be_routed(Path(what), link, directory)]
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from broker.cli.context import Context, Endpoints, KafkaEndpoint, load_context
 from broker.cli.serve import STOP_PATIENCE_SECONDS, Service, start
-from broker.cli.supervisor import Say
+from broker.cli.supervisor import Say, Supervisor
 from broker.clock import SystemClock
 from broker.embedded import EmbeddedKafka
-from broker.embedded.leash import Leashed
-from broker.errors import NoticewireError
+from broker.errors import MisuseError, NoticewireError
 from broker.members.bureau import SECRETARIAT
 from broker.members.seed import seeds
 from broker.topics.apply import TopicAdmin
@@ -26,31 +27,57 @@ from broker.transport.link import linked
 _LOG_LINES = 8
 
 
-class ServiceEndedError(NoticewireError):
-    """A service ended by itself."""
-
-    code = "service_ended"
-
-    def __init__(self, service: Service, exit_code: int, log: Path) -> None:
-        super().__init__(f"{service} ended with exit code {exit_code}; its log {log} ends:\n{log_tail(log)}")
+LOCK = "held.lock"
+"""In a data folder: locked by, and naming, the process that runs an installation on it."""
 
 
-@dataclass(kw_only=True)
+class ServiceFailsError(NoticewireError):
+    """A service keeps dying."""
+
+    code = "service_fails"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """What runs."""
 
     context: Context
-    services: dict[Service, Leashed] = field(default_factory=dict)
+    supervisor: Supervisor
 
     def check(self) -> None:
-        """Raise if a service has ended.
+        """Start again what has ended.
 
         Raises:
-            ServiceEndedError: names it, its exit code and the end of its log.
+            ServiceFailsError: one keeps dying; why was said.
         """
-        for service, process in self.services.items():
-            if (code := process.poll()) is not None:
-                raise ServiceEndedError(service, code, log_of(self.context.data, service))
+        self.supervisor.check()
+        failing = [service.name for service in self.supervisor.services if service.is_failing]
+        if failing:
+            raise ServiceFailsError(f"{', '.join(failing)} keeps dying; see {self.context.data / 'logs'}")
+
+
+@contextlib.contextmanager
+def held(data: Path) -> Iterator[None]:
+    """Hold a data folder for this process alone; made, readable by its owner only, where it is not there.
+
+    Raises:
+        MisuseError: another process holds it (named), or it cannot be made or written to.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data / LOCK).open("a+", encoding="ascii")
+    except OSError as error:
+        raise MisuseError(f"{data} cannot be a data folder: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise MisuseError(f"{data} is held by process {lock.read().strip()}: an installation runs on it") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +122,30 @@ async def running_system(
     Args:
         data: the data folder; `endpoints.json` in it tells every other command where this runs.
         kafka: a cluster that runs.
-        services: which to start; each may stand there once.
+        services: which to start; each may stand there once. One that dies is started again.
         say: is told of each step.
     """
     Endpoints(kafka=kafka).write(data)
     context = await found_installation(load_context(data), say)
-    system = System(context=context)
+    supervisor = Supervisor(say, patience_seconds=STOP_PATIENCE_SECONDS)
     try:
         for service in services:
-            system.services[service] = start(service, data, log=log_of(data, service))
+            supervise(supervisor, service, service, data)
         say(f"Services started: {', '.join(services)}")
-        yield system
+        yield System(context=context, supervisor=supervisor)
     finally:
-        # All at once, each with its time to finish what is in flight.
-        for process in system.services.values():
-            process.terminate()
-        for process in system.services.values():
-            await asyncio.to_thread(process.stop, STOP_PATIENCE_SECONDS)
+        await asyncio.to_thread(supervisor.stop)
         (data / "endpoints.json").unlink(missing_ok=True)
+
+
+def supervise(supervisor: Supervisor, name: str, service: Service, data: Path, *, observe_port: int = 0) -> None:
+    """Start a service under a name, to be kept running; its log is named after it."""
+    log = log_of(data, name)
+    supervisor.add(
+        name,
+        lambda: start(service, data, log=log, observe_port=observe_port),
+        last_words=lambda: log_tail(log, lines=3),
+    )
 
 
 def log_of(data: Path, service: str) -> Path:

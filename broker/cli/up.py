@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -16,14 +15,15 @@ from typing import Annotated
 import typer
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 
 from broker.cli.context import Context, DataOption, Endpoints, load_context
-from broker.cli.serve import STOP_PATIENCE_SECONDS, ObservePortOption, Service, start
+from broker.cli.serve import STOP_PATIENCE_SECONDS, ObservePortOption, Service
 from broker.cli.services.observing import Watch, watched
 from broker.cli.supervisor import BACK_OFF_SECONDS, Say, Supervisor
-from broker.cli.system import RunningKafka, found_installation, kafka_for, log_of, log_tail
+from broker.cli.system import RunningKafka, found_installation, held, kafka_for, supervise
 from broker.endpoints import ServiceEndpoint
-from broker.errors import MisuseError, NoticewireError
+from broker.errors import NoticewireError
 from broker.observe.health import Health
 from broker.observe.listener import HOST, free_row
 from broker.observe.metrics import Metrics, SupervisorMetrics
@@ -51,11 +51,11 @@ def up(
     since = monotonic()
 
     def say(line: str) -> None:
-        console.print(f"[dim]{monotonic() - since:8.1f} s[/]  {line}", highlight=False, markup=True)
+        console.print(f"[dim]{monotonic() - since:8.1f} s[/]  {escape(line)}", highlight=False)
 
     folder = load_context(data).data.absolute()
     with (
-        _held(folder),
+        held(folder),
         kafka_for(folder, say, long_lived=True) as kafka,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
@@ -77,7 +77,7 @@ async def _up(folder: Path, kafka: RunningKafka, *, routers: int, observe_port: 
     ports = {name: first + 1 + at for at, name in enumerate(wanted)}
     try:
         for name, service in wanted.items():
-            _add(supervisor, name, service, folder, observe_port=ports[name])
+            supervise(supervisor, name, service, folder, observe_port=ports[name])
         _write_endpoints(context, supervisor, first, ports)
         say(f"Runs until Ctrl-C, on {folder}; where everything listens is in {folder / 'endpoints.json'}")
         async with watched(_watch(supervisor, node, folder), None, port=first):
@@ -157,15 +157,6 @@ def _wanted(routers: int) -> Iterator[tuple[str, Service]]:
     yield "audit", Service.AUDIT
 
 
-def _add(supervisor: Supervisor, name: str, service: Service, folder: Path, *, observe_port: int) -> None:
-    log = log_of(folder, name)
-    supervisor.add(
-        name,
-        lambda: start(service, folder, log=log, observe_port=observe_port),
-        last_words=lambda: log_tail(log, lines=3),
-    )
-
-
 def _write_endpoints(context: Context, supervisor: Supervisor, first: int, ports: Mapping[str, int]) -> None:
     """Say where everything is now: process ids change when something was started again, ports do not."""
     known = Endpoints.model_validate_json((context.data / "endpoints.json").read_bytes())
@@ -176,23 +167,3 @@ def _write_endpoints(context: Context, supervisor: Supervisor, first: int, ports
     }
     here = {"services": services, "pid": os.getpid(), "observe": f"http://{HOST}:{first}"}
     known.model_copy(update=here).write(context.data)
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone.
-
-    Raises:
-        MisuseError: another `up` holds it; names its process.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "up.lock").open("a+", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise MisuseError(f"{folder} is held by `noticewire up` in process {lock.read().strip()}") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

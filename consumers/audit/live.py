@@ -93,8 +93,10 @@ async def compare_live(
     """
     present = await archived_partitions(client)
     ends = await client.end_offsets(present, committed=True) if present else {}
+    # Up to the high watermark, not the last stable offset: what a stranger's open transaction holds up is behind, too.
+    highest = await client.end_offsets(present) if present else {}
     starts = await client.log_starts(present) if present else {}
-    report.behind = sum(max(0, end - archived.get(partition, 0)) for partition, end in ends.items())
+    report.behind = sum(max(0, end - archived.get(partition, 0)) for partition, end in highest.items())
     positions: dict[TopicPartition, int] = {}
     for place, end in archived.items():
         partition = TopicPartition(*place)
