@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
+from time import monotonic
+
+import structlog
 
 from broker.clock import Clock
+from broker.errors import UnavailableError
 from broker.model.diffusion import Diffusion
 from broker.model.notice import Notice
 from producers.client import Producer, Result
 from producers.simulator.generator import Planned, Simulation
+
+logger = structlog.get_logger(__name__)
+
+GIVE_UP_AFTER_SECONDS = 120.0
+"""Longer than a producer tries by itself, so that it is tried again once at least."""
+
+_PAUSE_SECONDS = 1.0
 
 Wait = Callable[[timedelta], Awaitable[bool]]
 """Waits so long, and returns whether to stop, which ends the wait at once."""
@@ -80,7 +92,7 @@ async def play(
     about_to: Callable[[Notice | Diffusion], None],
     landed: Callable[[Result], None],
 ) -> None:
-    """Publish messages as they come.
+    """Publish messages as they come; what did not land for a while is published again, which at worst is a repeat.
 
     Args:
         producer: has every issuer's key.
@@ -89,13 +101,29 @@ async def play(
         landed: is told what became of it, in the same order.
 
     Raises:
-        UnavailableError: Kafka stayed away.
+        UnavailableError: nothing landed for `GIVE_UP_AFTER_SECONDS`.
     """
+    aloft: deque[Notice | Diffusion] = deque()
 
-    async def told() -> AsyncIterator[Notice | Diffusion]:
+    async def told(again: Sequence[Notice | Diffusion]) -> AsyncIterator[Notice | Diffusion]:
+        for message in again:
+            yield message
         async for message in messages:
             about_to(message)
+            aloft.append(message)
             yield message
 
-    async for result in producer.publish_many(told()):
-        landed(result)
+    landed_at = monotonic()
+    while True:
+        try:
+            async for result in producer.publish_many(told(tuple(aloft))):
+                aloft.popleft()
+                landed(result)
+                landed_at = monotonic()
+        except UnavailableError as error:
+            if monotonic() - landed_at > GIVE_UP_AFTER_SECONDS:
+                raise
+            logger.warning("Simulation waits for Kafka", messages=len(aloft), **error.log_fields())
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            return

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from broker.clock import ManualClock
-from broker.errors import MisuseError
+from broker.errors import MisuseError, UnavailableError
+from producers.client import Producer
 from producers.simulator.generator import FIRST_SERIAL
 from producers.simulator.numbers import Numbers
-from producers.simulator.player import at_once, on_time, planned, waiting_for
+from producers.simulator.player import at_once, on_time, planned, play, waiting_for
 from tests.support.simulations import START, a_simulation
 
 LATER = START + timedelta(days=3)
@@ -112,3 +115,33 @@ def test_one_simulation_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "simulator.json").write_text("{", encoding="utf-8")
     with pytest.raises(MisuseError, match="damaged"), Numbers.held(tmp_path, run="a"):
         pass
+
+
+class Unsteady:
+    """A producer to whom Kafka goes away now and then, before or after a message landed."""
+
+    def __init__(self) -> None:
+        self.feed: list[str] = []
+        self.left = [3, 0, 5]
+
+    async def publish_many(self, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Publish until Kafka goes away; the last message before that landed, and nobody was told."""
+        many = self.left.pop(0) if self.left else None
+        async for message in messages:
+            self.feed.append(message.number)
+            if many is not None and many == 0:
+                raise UnavailableError("away")
+            many = None if many is None else many - 1
+            yield message
+
+
+async def test_what_did_not_land_is_published_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka goes away three times: every message lands, in order, told once; one that landed unheard is a repeat."""
+    monkeypatch.setattr("producers.simulator.player._PAUSE_SECONDS", 0)
+    plan = list(planned(a_simulation(), count=20))
+    producer, told, landed = Unsteady(), list[Any](), list[Any]()
+    messages = at_once(iter(plan), wait=waiting_for(asyncio.Event()))
+    await play(cast("Producer", producer), messages, about_to=told.append, landed=landed.append)
+
+    assert told == landed == [one.message for one in plan]
+    assert len(producer.feed) == 20 + 3
