@@ -88,8 +88,8 @@ class TreeState:
         """
         try:
             fields = json.loads(data)
-            if fields.pop("format") != FORMAT:
-                msg = "is of another format"
+            if (written := fields.pop("format")) != FORMAT:
+                msg = f"is of a newer Noticewire (format {written}); start that one"
                 raise ValueError(msg)
             return cls(
                 **fields

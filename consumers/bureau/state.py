@@ -29,13 +29,13 @@ from typing import Self
 from uuid import UUID
 
 from broker.clock import from_epoch_ms, to_epoch_ms
-from broker.errors import CorruptHistoryError, FencedError
+from broker.errors import CorruptHistoryError, FencedError, MisuseError
 from broker.model.message import Event
 from broker.model.naming import Region, Shard
 from broker.model.receipt import FOLLOWS, Stage
 from broker.transport.inbox import Delivery
 from consumers.bureau.holdings import Holding, after
-from consumers.bureau.tables import SCHEMA, Known, Owed, Parked
+from consumers.bureau.tables import SCHEMA, VERSION, Known, Owed, Parked
 
 _EMPTYING_WAIT_MS = 100
 """How long to wait for somebody who reads the file just now (`noticewire bureau CODE list`), before the log is emptied
@@ -62,6 +62,7 @@ class BureauState:
 
         Raises:
             CorruptHistoryError: the file is of another bureau or installation; its position means nothing here.
+            MisuseError: a newer program made it; nothing was changed.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
@@ -69,10 +70,11 @@ class BureauState:
         crashed = log.exists() and log.stat().st_size > 0
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
+            _refuse_newer(database, path)
             # Making an empty file needs no sync: until something is sealed, there is nothing to lose.
             database.execute("PRAGMA synchronous = OFF")
             database.execute("PRAGMA journal_mode = WAL")
-            database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
             # WAL with NORMAL never corrupts; a power cut may take the last transactions, and then their messages are
             # handled again, which "at least once" allows. A sync for each poll would cost 226 of them in one process.
             database.execute("PRAGMA synchronous = NORMAL")
@@ -94,10 +96,20 @@ class BureauState:
 
     @classmethod
     def look(cls, path: Path) -> Self | None:
-        """Open a bureau's file beside its owner; `None` if there is none yet."""
+        """Open a bureau's file beside its owner; `None` if there is none yet.
+
+        Raises:
+            MisuseError: a newer program made it.
+        """
         if not path.exists():
             return None
-        return cls(sqlite3.connect(path, isolation_level=None, timeout=10), path=path, epoch=None)
+        database = sqlite3.connect(path, isolation_level=None, timeout=10)
+        try:
+            _refuse_newer(database, path)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, path=path, epoch=None)
 
     def close(self) -> None:
         """Close the file; what was sealed stays."""
@@ -341,6 +353,13 @@ def _purge_parked(database: sqlite3.Connection) -> bool:
         " AND key IN (SELECT CAST(number AS BLOB) FROM holding WHERE value IS NULL)"
     )
     return purged.rowcount > 0
+
+
+def _refuse_newer(database: sqlite3.Connection, path: Path) -> None:
+    """Files from before versions were written say 0, and have version 1's tables."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise MisuseError(f"{path} is of a newer Noticewire (version {version}); start that one")
 
 
 def _as_json(headers: tuple[tuple[str, bytes], ...]) -> str:

@@ -9,6 +9,9 @@ from uuid import UUID
 from broker.model.naming import Shard
 from broker.model.receipt import Stage
 
+VERSION = 1
+"""Of these tables (SQLite's `user_version`); a later one migrates from each before it."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS client (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -141,6 +141,8 @@ class MemoryCache:
              PRIMARY KEY (issuer, number, message_id)) WITHOUT ROWID;
     """
 
+    _VERSION = 1  # of these tables: a cache of any other version, older or newer, is lost, and folded anew
+
     def __init__(self, path: Path, *, shard: Shard, log_id: str) -> None:
         """Name the file.
 
@@ -289,6 +291,11 @@ class MemoryCache:
         return database
 
     def _read(self, database: sqlite3.Connection) -> tuple[Memory, int]:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in {0, self._VERSION}:  # 0: made now, or before versions were written, with the same tables
+            msg = f"its tables are of version {version}"
+            raise ValueError(msg)
+        database.execute(f"PRAGMA user_version = {self._VERSION}")
         row = database.execute("SELECT ledger_offset FROM fold WHERE of = ?", (self._of,)).fetchone()
         memory = Memory.empty(self._shard)
         memory.beneath = self
