@@ -25,6 +25,8 @@ COMMANDS = (
     "rejected",
     "relay",
     "topics",
+    "backup",
+    "restore",
 )
 """Each is a module beside this one, with a function `register`."""
 
