@@ -175,7 +175,7 @@ _DOOR = Door()
 
 
 def test_names_beyond_number_are_read_in_linear_time(tmp_path: Path) -> None:
-    """An entry of 100,000 names, the last of which stands there twice, is refused at once: no search name by name."""
+    """An entry of 70,000 names, the last of which stands there twice, is refused at once: no search name by name."""
     names = b",".join(b'"a%d":1' % at for at in range(70_000))
     path = tmp_path / "names.jsonl"
     path.write_bytes(b"{" + names + b',"a69999":2}\n')
