@@ -130,7 +130,7 @@ async def test_nothing_is_lost_or_doubled_whatever_happens(tmp_path: Path) -> No
         began = time.monotonic()
         await raise_chaos(scene, faults, chance)
         sys.stderr.write(f"\n{faults.total} faults in {time.monotonic() - began:.0f} s: {dict(faults.counts)}\n")
-        scene.spool.allow(max(0, MESSAGES - scene.spool.allowed))
+        scene.spool.allow(max(0, MESSAGES - scene.spool.messages))
         await settled(scene.world, scene.spool)
         await scene.crew.stop()
 

@@ -189,18 +189,20 @@ class Faults:
             await victim.hang(HANG_SECONDS)
         self.counts[f"hung {name}"] += 1
 
-    async def hold(self, api: Api, client: str = "router-") -> None:
+    async def hold(self, api: Api) -> None:
         """Hold back a router's request until it was given up and a successor has the shard; then let it arrive."""
-        held = self._wire.hold(api, client=client)
+        held = self._wire.hold(api, client="router-")
         await self._until(held.sprung, f"a {api.name} of a router")
         assert held.request is not None
-        taken = self._wire.watch(Api.INIT_PRODUCER_ID, client=held.request.client_id)
-        await self._until(held.given_up, f"{api.name} was given up")
-        await self._until(taken.sprung, f"a successor took the shard of {held.request.client_id}")
+        client = held.request.client_id
+        # Until a node has answered that, nobody is fenced: what arrives earlier is aborted with the rest.
+        taken = self._wire.success(Api.INIT_PRODUCER_ID, client=client)
+        await self._until(held.given_up, f"{api.name} of {client} was given up")
+        await self._until(taken, f"a successor of {client} took the shard")
         await asyncio.sleep(self._chance.uniform(0.3, 1.0))  # into whatever the successor does by then
         with contextlib.suppress(ConnectionResetError, TimeoutError):  # its node was killed meanwhile
             if not all(await held.deliver()):
-                self.took_effect.append(f"{api.name} of {held.request.client_id}")
+                self.took_effect.append(f"{api.name} of {client}")
             self.counts[f"late {api.name}"] += 1
 
     async def lose_answer(self, api: Api, client: str = "router-") -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
+from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
 
 _HOST = "127.0.0.1"
 
@@ -58,12 +58,10 @@ class Way(StrEnum):
     """It waits until it is delivered."""
     LOSE_ANSWER = "lose answer"
     """It takes effect, and the connection breaks instead of an answer."""
-    WATCH = "watch"
-    """Nothing: that it came is noted."""
 
 
 class Trap:
-    """Waits for the next request of a kind from a client; made by `Wire.hold`, `lose_answer`, `watch`.
+    """Waits for the next request of a kind from a client; made by `Wire.hold` and `Wire.lose_answer`.
 
     Attributes:
         sprung: the request has come.
@@ -128,10 +126,11 @@ def _errors(request: Passing, frame: bytes) -> list[int]:
         Api.PRODUCE: ProduceRequest,
         Api.ADD_PARTITIONS_TO_TXN: AddPartitionsToTxnRequest,
         Api.END_TXN: EndTxnRequest,
+        Api.INIT_PRODUCER_ID: InitProducerIdRequest,
     }
     (structure,) = [one for one in kinds[request.api]._CLASSES if request.version == one.API_VERSION]
     answer: Response = structure.RESPONSE_TYPE.decode(BytesIO(frame[8:]))
-    if request.api == Api.END_TXN:
+    if request.api in {Api.END_TXN, Api.INIT_PRODUCER_ID}:
         return [answer.error_code]  # type: ignore[attr-defined] # made from the schema
     parts = answer.topics if request.api == Api.PRODUCE else answer.errors  # type: ignore[attr-defined]
     return [error for _, partitions in parts for _, error, *_ in partitions]
@@ -145,6 +144,8 @@ class _Connection:
     client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     node: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     traps: list[Trap] = field(default_factory=list)
+    watched: dict[int, Passing] = field(default_factory=dict)
+    """Requests whose answers somebody waits for, by correlation id."""
 
     async def run(self) -> None:
         """Pass on what comes, until either side closes; the node's side stays open for what is held back."""
@@ -167,6 +168,8 @@ class _Connection:
             while True:
                 request = Passing.parse(await _frame(self.client[0]))
                 await self.wire.passing()
+                if self.wire.watches(request):
+                    self.watched[request.correlation_id] = request
                 trap = self.wire.trap_for(request)
                 if trap is not None:
                     self.traps.append(trap)
@@ -194,7 +197,10 @@ class _Connection:
                 caught = [trap for trap in self.traps if trap.take_answer(frame)]
                 if any(trap.way is Way.LOSE_ANSWER for trap in caught):
                     break  # its answer is lost, with the connection
-                if all(trap.way is Way.WATCH for trap in caught):
+                watched = self.watched.pop(struct.unpack_from(">i", frame, 4)[0], None)
+                if watched is not None and not any(_errors(watched, frame)):
+                    self.wire.note_success(watched)
+                if not caught:
                     self.client[1].write(frame)
                     await self.client[1].drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -226,6 +232,7 @@ class Wire:
         self._nodes: dict[int, tuple[str, int]] = {}
         self._connections: dict[_Connection, int] = {}
         self._traps: list[Trap] = []
+        self._successes: dict[tuple[int, str], asyncio.Event] = {}
         self._servers: list[asyncio.Server] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -256,9 +263,18 @@ class Wire:
         """Let the next such request take effect, and break the connection instead of passing on the answer."""
         return self._set(Trap(api, client, Way.LOSE_ANSWER))
 
-    def watch(self, api: Api, *, client: str) -> Trap:
-        """Note when the next such request of a client comes."""
-        return self._set(Trap(api, client, Way.WATCH))
+    def success(self, api: Api, *, client: str) -> asyncio.Event:
+        """Set as soon as a node has answered such a request of a client, from now on, without an error."""
+        return self._successes.setdefault((api, client), asyncio.Event())
+
+    def watches(self, request: Passing) -> bool:
+        """Whether somebody waits for the success of such a request."""
+        return (request.api, request.client_id) in self._successes
+
+    def note_success(self, request: Passing) -> None:
+        """A node has answered it without an error."""
+        if (event := self._successes.pop((request.api, request.client_id), None)) is not None:
+            event.set()
 
     def cut(self, node: int | None = None) -> int:
         """Break all connections to a node, or to all; returns how many."""
