@@ -23,6 +23,7 @@ from broker.model.notice import Notice
 from broker.model.outcome import Outcome
 from broker.model.rejection import mending_id
 from broker.observe.faultpoints import Faults
+from broker.observe.observers import DoorObserver
 from broker.schema.codec import Codec
 from broker.transport.directory import Follows
 from broker.transport.kafka import consume
@@ -90,6 +91,7 @@ class Producer:
         retry_for: how long to try again while Kafka is away; with a journal: how long `publish` waits for it.
         journal: a path, or an open journal, which this producer then closes.
         faults: is told the named points of the journal (a test kills there).
+        observer: is told what was published and what refused (`broker.observe.counting.DoorMetrics`).
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Producer:
         retry_for: timedelta = RETRY_FOR,
         journal: Path | str | Journal | None = None,
         faults: Faults | None = None,
+        observer: DoorObserver | None = None,
     ) -> None:
         self._signers = signers
         self._follower = follower
@@ -117,6 +120,7 @@ class Producer:
         self._looking: asyncio.Task[Directory] | None = None
         self._journal = journal if isinstance(journal, Journal) or journal is None else Path(journal)
         self._faults = faults
+        self._observer = observer or DoorObserver()
         self._sender: Sender | None = None
 
     @classmethod
@@ -130,6 +134,7 @@ class Producer:
         journal: Path | str | Journal | None = None,
         retry_for: timedelta = RETRY_FOR,
         faults: Faults | None = None,
+        observer: DoorObserver | None = None,
     ) -> AsyncIterator[Self]:
         """Connect to the installation of a data folder, or of the settings.
 
@@ -140,6 +145,7 @@ class Producer:
             journal: where what is accepted is kept until Kafka has it; see the class. One process at a time uses it.
             retry_for: how long to try again while Kafka is away.
             faults: is told the named points of the journal.
+            observer: is told what was published and what refused.
 
         Raises:
             MisuseError: the settings make no sense, or another process uses the journal.
@@ -157,6 +163,7 @@ class Producer:
                 retry_for=retry_for,
                 journal=journal,
                 faults=faults,
+                observer=observer,
             ) as producer:
                 yield producer
 
@@ -225,6 +232,7 @@ class Producer:
             letter = await self._letter(message, await self.directory(), mends=mends)
             await self._expect(letter)
             published = Published.at(await self._write(letter), letter.message_id)
+            self._observer.published()
             logger.info(
                 "Message published",
                 message_id=str(letter.message_id),
@@ -351,8 +359,12 @@ class Producer:
         """Check a message at the door, sign and encode it."""
         if mends is not None:
             message = message.model_copy(update={"message_id": mending_id(mends, message.issuer)})
-        signer = self._signers.signer(message.issuer)
-        refuse_if_wrong(message, directory=directory, signs_as=signer.bureau, today=self._clock.now().date())
+        try:
+            signer = self._signers.signer(message.issuer)
+            refuse_if_wrong(message, directory=directory, signs_as=signer.bureau, today=self._clock.now().date())
+        except RefusedError as refused:
+            self._observer.refused(refused.code)
+            raise
         installation = directory.installation or ""
         return Letter.written(message, signer=signer, installation=installation, codec=self._codec, mends=mends)
 
@@ -376,7 +388,9 @@ class Producer:
         if ended:
             raise RefusedError(f"the key {letter.key_id} does not count any more; publish it again with a newer one")
         await self._expect(letter)
-        return await letter.send(self._publisher)
+        place = await letter.send(self._publisher)
+        self._observer.published()
+        return place
 
     async def _expect(self, letter: Letter) -> None:
         if self._outcomes is not None:

@@ -27,6 +27,7 @@ COMMANDS = (
     "topics",
     "backup",
     "restore",
+    "doctor",
 )
 """Each is a module beside this one, with a function `register`."""
 

@@ -6,15 +6,19 @@ import asyncio
 import signal
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from broker.cli.context import FAILED, DataOption, JsonOption, load_context, print_json, run_async
+from broker.cli.context import FAILED, Context, DataOption, JsonOption, load_context, print_json, run_async
+from broker.cli.serve import ObservePortOption
+from broker.cli.services.observing import Watch, watched
 from broker.errors import MisuseError
+from broker.observe.counting import DoorMetrics
 from broker.observe.faultpoints import faults_from
+from broker.observe.health import Health
 from broker.observe.logging import configure_logging
+from broker.observe.metrics import Metrics
 from producers.client import Producer
 from producers.relay import Relay, Relayed, outbox_engine
 
@@ -38,6 +42,7 @@ def relay(
     ] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
+    observe_port: ObservePortOption = None,
 ) -> None:
     """Publish what an outbox holds, each notice's messages in their order, until Ctrl-C or SIGTERM.
 
@@ -52,7 +57,7 @@ def relay(
     context = load_context(data)
     if not once:
         configure_logging("relay", as_json=False)
-    done = run_async(_relay(context.data, database, once=once, retry_refused=retry_refused))
+    done = run_async(_relay(context, database, once=once, retry_refused=retry_refused, observe_port=observe_port))
     if not once:
         return
     if as_json:
@@ -65,11 +70,16 @@ def relay(
         raise typer.Exit(FAILED)
 
 
-async def _relay(data: Path, database: str, *, once: bool, retry_refused: bool) -> Relayed:
+async def _relay(
+    context: Context, database: str, *, once: bool, retry_refused: bool, observe_port: int | None
+) -> Relayed:
     faults = faults_from()
+    metrics = Metrics("relay", Health(), reads_logs=False)
     async with (
         outbox_engine(database) as engine,
-        Producer.connect(data=data, outcomes=False, retry_for=_RETRY_FOR) as producer,
+        Producer.connect(
+            data=context.data, outcomes=False, retry_for=_RETRY_FOR, observer=DoorMetrics(metrics.registry)
+        ) as producer,
     ):
         relay = Relay(engine=engine, producer=producer, faults=faults)
         if retry_refused:
@@ -80,5 +90,7 @@ async def _relay(data: Path, database: str, *, once: bool, retry_refused: bool) 
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signalled, stop.set)
-        await relay.run(stop)
+        port = context.settings.observe.port if observe_port is None else observe_port
+        async with watched(Watch(metrics=metrics, asks_kafka=False, problems=tuple), None, port=port):
+            await relay.run(stop)
     return Relayed()

@@ -77,8 +77,7 @@ def jars_folder(cache: Path, progress: Progress) -> Path:
     Raises:
         UnavailableError: they are not there and could not be had; the message says what was tried.
     """
-    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:8]
-    folder = cache / f"kafka-{KAFKA_VERSION}-{digest}"
+    folder = _folder(cache)
     if folder.is_dir():  # it gets this name only when it is complete
         return folder
     try:
@@ -95,6 +94,26 @@ def jars_folder(cache: Path, progress: Progress) -> Path:
         message = f"The cache for Apache Kafka's jars cannot be used: {error}. NOTICEWIRE_CACHE names another folder."
         raise UnavailableError(message) from error
     return folder
+
+
+def spoiled_jars(cache: Path) -> list[str] | None:
+    """The names of jars that are missing or not what the list says; None where they were never fetched."""
+    folder = _folder(cache)
+    if not folder.is_dir():
+        return None
+    return [jar.file_name for jar in locked_jars() if not _is_whole(folder / jar.file_name, jar.sha256)]
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _folder(cache: Path) -> Path:
+    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:8]
+    return cache / f"kafka-{KAFKA_VERSION}-{digest}"
 
 
 @contextlib.contextmanager

@@ -22,14 +22,12 @@ from filelock import FileLock
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from broker.cli.context import load_context
 from broker.cli.services import audit, observing, router, tracker
 from broker.cli.services.observing import Watch
 from broker.clock import SystemClock
 from broker.errors import CorruptHistoryError
 from broker.model.diffusion import Diffusion
 from broker.model.naming import Region, Shard, partition_of
-from broker.observe.listener import HOST, free_row
 from broker.transport import membership
 from broker.transport.kafka import RawClient
 from consumers.audit.files import Paths
@@ -39,6 +37,7 @@ from tests.support.builders import an_information_diffusion, bureaus
 from tests.support.eventually import eventually_async
 from tests.support.kafka import plain_write
 from tests.support.processes import write_endpoints
+from tests.support.serving import serving
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import World, a_world
 
@@ -126,21 +125,11 @@ def a_question(number: str) -> Diffusion:
 
 
 @contextlib.asynccontextmanager
-async def serving(
+async def scraped(
     world: World, service: ModuleType, *, ends_with: type[Exception] | None = None
 ) -> AsyncIterator[Served]:
-    context = load_context(world.data)
-    client = RawClient(context.kafka, client_id="observed")
-    await client.start()
-    stopping, port = asyncio.Event(), free_row(1)
-    task = asyncio.create_task(service.run(context, client, stopping, observe_port=port))
-    try:
-        yield Served(service.__name__.rpartition(".")[2], f"http://{HOST}:{port}", client)
-    finally:
-        stopping.set()
-        with pytest.raises(ends_with) if ends_with else contextlib.nullcontext():
-            await task
-        await client.stop()
+    async with serving(world, service, ends_with=ends_with) as one:
+        yield Served(service.__name__.rpartition(".")[2], one.address, one.client)
 
 
 async def fence(world: World) -> None:
@@ -157,7 +146,7 @@ async def test_router(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A healthy router raises no alert; rejects, fencings, a broken ledger and its end raise theirs."""
     monkeypatch.setattr(membership, "_REMIND_SECONDS", 0.5)
     numbers = iter(NUMBERS)
-    async with serving(world, router) as served:
+    async with scraped(world, router) as served:
         await served.ready()
         await served.scrape()
         await world.publish(a_question(next(numbers)))
@@ -168,11 +157,15 @@ async def test_router(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         await served.fires("NoticewireRecordsRejected")
         assert served.scrapes.firing() == {"NoticewireRecordsRejected": [{"reason": "undecodable"}]}
 
-        for times in range(1, 4):
+        for _ in range(20):
             await served.ready()
-            await fence(world)
+            await fence(world)  # in vain, where the router is just taking the shard
             await world.publish(a_question(next(numbers)))
-            await served.reaches("noticewire_fencings_total", times)
+            before = served.value("noticewire_fencings_total")
+            with contextlib.suppress(AssertionError):
+                await served.reaches("noticewire_fencings_total", before + 1, seconds=3)
+            if served.value("noticewire_fencings_total") > 2:
+                break
         await served.fires("NoticewireShardsFenced", "NoticewireTransactionsFail")
 
         await served.ready()
@@ -204,7 +197,7 @@ class Ahead(SystemClock):
 async def test_slow_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that lay on its feed for eleven seconds raises the alert."""
     monkeypatch.setattr("consumers.router.shard.SystemClock", Ahead)
-    async with serving(world, router) as served:
+    async with scraped(world, router) as served:
         await served.ready()
         assert "NoticewireDeliverySlow" not in await served.scrape()
         await world.publish(a_question(NUMBERS[0]))
@@ -216,7 +209,7 @@ async def test_tracker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = 0.0
     later = partial(Watch, now=lambda: time.monotonic() + ahead, wall=lambda: time.time() + ahead)
     monkeypatch.setattr(tracker, "Watch", later)
-    async with serving(world, tracker) as served:
+    async with scraped(world, tracker) as served:
         await served.ready()
         assert await served.scrape() == {}
 
@@ -244,7 +237,7 @@ async def test_archive(world: World) -> None:
     paths = Paths(world.data / "archive")
     paths.lock.parent.mkdir(parents=True)
     lock = FileLock(paths.lock)
-    async with serving(world, audit) as served:
+    async with scraped(world, audit) as served:
         with lock:
             await served.fires("NoticewireArchiveBehind", "NoticewireServiceNotReady")
         await served.ready()
@@ -255,6 +248,6 @@ async def test_archive(world: World) -> None:
     known = read_state(world.data / "archive").positions[place]
     changed = replace(known, last=replace(known.last, crc=known.last.crc ^ 1))
     edit_state(world.data / "archive", positions={place: changed})
-    async with serving(world, audit, ends_with=CorruptHistoryError) as served:
+    async with scraped(world, audit, ends_with=CorruptHistoryError) as served:
         await served.fires("NoticewireArchiveIncident", "NoticewireServiceNotReady")
         await served.says("archiving has stopped at directory/0/")

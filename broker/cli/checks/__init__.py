@@ -1,0 +1,1 @@
+"""What `noticewire doctor` looks at, one file per subject; nothing is changed by looking."""
