@@ -12,7 +12,7 @@ import pytest
 from tests.support.demo import Demo, a_demo
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.xdist_group("interrupted"), pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(400), pytest.mark.slow]
 
 MOMENTS = {
     "while the program loads": None,

@@ -198,7 +198,7 @@ async def _acknowledging(world: World, stop: asyncio.Event, restarts: Counter[st
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.xdist_group("flaky")  # one worker, one world
+@pytest.mark.xdist_group("faults")  # one worker, one world
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 async def test_a_notice_passes_whatever_fails_once(call: Call, when: When, town: Town) -> None:

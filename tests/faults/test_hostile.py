@@ -55,7 +55,7 @@ ON_FEEDS = INPUTS - FILES - RECORDS
 STALLS_SECONDS = 10.0
 """What no single input may take, on the slowest machine that runs this: a 100,000th of it is usual."""
 
-pytestmark = [pytest.mark.timeout(180 + INPUTS // 10)]
+pytestmark = [pytest.mark.timeout(180 + INPUTS // 10), pytest.mark.xdist_group("faults")]
 
 _SHARD = Shard(Region.AFRICA, 0)
 

@@ -186,6 +186,7 @@ class Chaos:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.xdist_group("faults")  # what stresses the machine goes one after the other
 async def test_nothing_is_lost_doubled_or_hidden(kafka: SharedKafka, prefix: str, tmp_path: Path) -> None:
     """Whatever is killed and whenever: each message once in each inbox, each offset in one entry, equal stores."""
     chance = random.Random(7)

@@ -169,7 +169,7 @@ async def a_world(
     bootstrap_servers: str, prefix: str, data: Path, *, bureaus: Collection[str] = EIGHT
 ) -> AsyncIterator[World]:
     """Found an installation of a few bureaus under a prefix of its own."""
-    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, prefix=prefix, session_timeout=timedelta(seconds=3))
+    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, prefix=prefix, session_timeout=timedelta(seconds=10))
     async with a_world_on(kafka, data, bureaus=bureaus) as world:
         yield world
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.observe.lag import Lag, Lags, LogLag
@@ -32,6 +32,7 @@ def test_a_reader_that_keeps_up_is_never_behind_however_much_comes() -> None:
     assert log.lag(500).records == 100
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of the machine, beside other tests
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=40))
 def test_never_behind_the_future_nor_before_the_beginning(steps: list[tuple[int, int]]) -> None:
     """Whatever comes and is read, the lag is what lies between, and no older than the first sample."""
