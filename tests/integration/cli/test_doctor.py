@@ -37,7 +37,7 @@ from broker.observe.metrics import Metrics
 from broker.settings import KafkaSettings, Settings
 from broker.trust.keys import generate, store
 from tests.support.builders import an_information_diffusion, bureaus
-from tests.support.eventually import eventually_async
+from tests.support.eventually import eventually, eventually_async
 from tests.support.processes import write_endpoints
 from tests.support.serving import serving
 from tests.support.shared_kafka import SharedKafka
@@ -223,7 +223,11 @@ async def test_clock(kafka: SharedKafka, prefix: str, seconds: int, words: str) 
     (found,) = problems(await look_at_clocks(here, wall=lambda: time.time() + seconds))
 
     assert words in found.what
-    assert not [name for name in kafka.admin.list_topics(timeout=10).topics if name.startswith(f"{prefix}doctor")]
+    eventually(
+        lambda: not [name for name in kafka.admin.list_topics(timeout=10).topics if name.startswith(f"{prefix}doctor")],
+        seconds=20,
+        what="the probe's topic is gone: brokers learn of it after the controller",
+    )
 
 
 # -------------------------------------------------------------------------------------------------- the installation
