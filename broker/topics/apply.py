@@ -34,6 +34,7 @@ T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 _REQUEST_SECONDS = 30.0
+_UNKNOWN = "UNKNOWN_TOPIC_OR_PART"
 _CHUNK = 100
 """Topics a request: a controller writes one request's records as one batch, and that has a limit."""
 
@@ -134,9 +135,11 @@ class TopicAdmin:
                 settings=settings.get(name, {}),
             )
             for name, topic in ours.items()
+            if name in settings or name not in planned
         }
 
     def _settings(self, topics: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """Return topics' settings, but of those that the broker which answers does not know yet, or not any more."""
         resources = [ConfigResource(ResourceType.TOPIC, self._names.on_cluster(topic)) for topic in topics]
         if not resources:
             return {}
@@ -144,6 +147,7 @@ class TopicAdmin:
         return {
             self._names.bare(resource.name): {name: entry.value for name, entry in answer.result().items()}
             for resource, answer in answers.items()
+            if not _is(answer.exception(), _UNKNOWN)
         }
 
     def _create(self, specs: Sequence[TopicSpec]) -> None:
@@ -201,5 +205,9 @@ def _settle(futures: Iterable[Future[object]], *, but: str = "") -> None:
     """Wait for every answer, then raise the first error there was, `but` for the one that says it is done already."""
     errors = [error for future in futures if (error := future.exception()) is not None]
     for error in errors:
-        if not (isinstance(error, KafkaException) and error.args[0].name() == but):
+        if not _is(error, but):
             raise error
+
+
+def _is(error: BaseException | None, name: str) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].name() == name

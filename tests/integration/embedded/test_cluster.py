@@ -16,7 +16,7 @@ from broker.topics.apply import TopicAdmin
 from broker.topics.plan import plan
 from broker.transport.fanout import Outgoing
 from broker.transport.publisher import Publisher
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, eventually_async
 from tests.support.kafka import plain_read
 
 FEED = "notices.africa"
@@ -34,9 +34,8 @@ def cluster(tmp_path: Path) -> Iterator[EmbeddedCluster]:
 async def test_what_was_accepted_survives_its_leader(cluster: EmbeddedCluster) -> None:
     """With the topics as planned for production, a record survives SIGKILL of its leader, and the next is taken."""
     kafka = KafkaSettings(bootstrap_servers=cluster.bootstrap_servers, replication=3, in_sync_min=2)
-    specs = plan(["zw"], kafka=kafka)
-    await TopicAdmin(kafka).apply(specs)
-    assert await TopicAdmin(kafka).drift(specs) == []
+    await TopicAdmin(kafka).apply(plan(["zw"], kafka=kafka))
+    await eventually_async(lambda: _is_planned(kafka), seconds=10, what="each node knows of every topic")
     partition = AdminClient({"bootstrap.servers": cluster.bootstrap_servers}).list_topics(FEED, timeout=10).topics[FEED]
     leader = partition.partitions[0].leader
     assert sorted(partition.partitions[0].replicas) == [1, 2, 3]
@@ -58,6 +57,10 @@ def test_a_folder_remembers_its_cluster(tmp_path: Path) -> None:
 
     assert first.bootstrap_servers == second.bootstrap_servers
     assert len(set(first.bootstrap_servers.split(","))) == 3
+
+
+async def _is_planned(kafka: KafkaSettings) -> bool:
+    return await TopicAdmin(kafka).drift(plan(["zw"], kafka=kafka)) == []
 
 
 def _in_sync(cluster: EmbeddedCluster) -> bool:
