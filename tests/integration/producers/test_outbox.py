@@ -173,7 +173,7 @@ async def test_a_relay_runs_until_it_is_told_to_stop_and_another_one_stands_by(w
             async def is_empty() -> bool:
                 return not left(engine)
 
-            await eventually_async(is_empty, seconds=30, what="the relay has published it")
+            await eventually_async(is_empty, seconds=90, what="the relay has published it")
             code, out = await command(world, "--once")
             assert code == 1
             assert "another relay works on this outbox" in out
