@@ -150,7 +150,7 @@ async def town(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> 
             )
             yield town
             stop.set()
-            _, late = await asyncio.wait(town.services, timeout=30)
+            _, late = await asyncio.wait(town.services, timeout=90)
             for service in late:
                 service.cancel()
             town.still_at_work()

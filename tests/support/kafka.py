@@ -69,7 +69,7 @@ async def plain_read(
         ends = await consumer.end_offsets(partitions)
         consumer.assign(partitions)
         await consumer.seek_to_beginning()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
                 for batch in (await consumer.getmany(timeout_ms=100)).values():
                     records += batch

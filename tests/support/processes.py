@@ -73,13 +73,13 @@ class ServiceProcess:
         """SIGKILL, and wait until it is gone."""
         self.running().kill()
         assert self.process is not None
-        self.process.wait(10)
+        self.process.wait(60)
 
     def end(self) -> None:
         """SIGKILL if it runs, and wait until it is gone."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
     async def hang(self, seconds: float) -> None:
         """Let it hang (SIGSTOP), and wake it up."""
@@ -99,7 +99,7 @@ class ServiceProcess:
         code = eventually(process.poll, seconds=seconds, what=what)
         assert code == -signal.SIGKILL, self.tail()
 
-    def stop(self, *, seconds: float = 20) -> None:
+    def stop(self, *, seconds: float = 90) -> None:
         """SIGTERM, and wait until it has finished what was in flight."""
         if self.process is not None and self.process.poll() is None:
             assert self.process.stop(seconds) == 0, self.tail()

@@ -103,7 +103,7 @@ class Trap:
             self._answer.set_exception(ConnectionResetError("the node closed the connection"))
         self.given_up.set()
 
-    async def deliver(self, *, within: float = 10) -> list[int]:
+    async def deliver(self, *, within: float = 60) -> list[int]:
         """Let the request that was held back arrive at its node, on the connection that it was sent on.
 
         Returns:

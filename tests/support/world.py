@@ -111,7 +111,7 @@ class World:
 
     async def _taken(self, shard: Shard) -> ShardRouter:
         """Take a shard, again where Kafka is not ready: its very first transactional producer waits for a topic."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 router = self.router(shard)
                 try:

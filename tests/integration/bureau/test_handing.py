@@ -48,10 +48,10 @@ async def listening(world: World, *options: str) -> AsyncIterator[leash.Leashed]
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 90)
     finally:
         process.kill_group()
-        await asyncio.to_thread(process.wait, 20)
+        await asyncio.to_thread(process.wait, 90)
 
 
 def log(world: World) -> str:

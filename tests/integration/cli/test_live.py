@@ -37,7 +37,7 @@ async def test_the_board_moves_until_ctrl_c(kafka: SharedKafka, prefix: str, tmp
             )
             await eventually_async(entered, seconds=60, what="a simulated message is in the ledger")
             os.kill(os.getpid(), signal.SIGINT)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 assert await moving
         finally:
             await engine.dispose()

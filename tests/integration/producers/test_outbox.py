@@ -179,7 +179,7 @@ async def test_a_relay_runs_until_it_is_told_to_stop_and_another_one_stands_by(w
             assert "another relay works on this outbox" in out
         finally:
             process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 code = await process.wait()
         assert code == 0
         with Session(engine) as session:

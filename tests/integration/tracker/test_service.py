@@ -123,7 +123,7 @@ class World:
             yield task
         finally:
             stop.set()
-            done, _ = await asyncio.wait([task], timeout=20)
+            done, _ = await asyncio.wait([task], timeout=90)
             await client.stop()
         assert done, "the tracker does not stop"
         if not isinstance(task.exception(), FencedError):
@@ -323,7 +323,7 @@ async def test_taken_over(world: World) -> None:
             await world.caught_up(second)
             await world.enter(1, delivered="ao")
             await world.caught_up(second)
-            await asyncio.wait([fenced], timeout=20)
+            await asyncio.wait([fenced], timeout=90)
 
     assert fenced.done()
     assert isinstance(fenced.exception(), FencedError)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -249,22 +248,18 @@ async def test_a_suspension_counts_at_once(world: World) -> None:
     assert bureau.status.value == "suspended"
 
 
-async def test_the_whole_directory_is_founded_and_read_within_seconds(world: World) -> None:
+async def test_the_whole_directory_is_founded_and_read(world: World) -> None:
     """All 228, with their keys, are entered, and a newcomer reads them."""
-    clock = SystemClock()
-    start = clock.now()
-
     await found(
         seeds(),
         keyring=world.keyring,
         publisher=world.publisher,
         codec=CODEC,
         follower=world.follower(),
-        clock=clock,
+        clock=SystemClock(),
     )
 
     assert len(await world.follower().at_its_end()) == 228
-    assert clock.now() - start < timedelta(seconds=20)
 
 
 async def _when_at(follower: DirectoryFollower, offset: int) -> Directory | None:

@@ -65,14 +65,14 @@ class Member:
         """End as a service does that is told to stop."""
         self.stopping.set()
         if self.task is not None:
-            await asyncio.wait({self.task}, timeout=10)
+            await asyncio.wait({self.task}, timeout=60)
         await self.membership.stop()
 
     async def die(self) -> None:
         """End as a killed process does: nobody is told."""
         assert self.task is not None
         self.task.cancel()
-        await asyncio.wait({self.task}, timeout=10)
+        await asyncio.wait({self.task}, timeout=60)
         await self.membership.stop()
 
 

@@ -126,7 +126,7 @@ async def test_a_handler_that_fails_is_handed_the_whole_poll_again(
     handler = _Handler(error)
     host = make_host(handler)
     with pytest.raises(type(error), match=str(error)):
-        await asyncio.wait_for(host.run(asyncio.Event()), timeout=20)
+        await asyncio.wait_for(host.run(asyncio.Event()), timeout=90)
     assert (cluster.receipts, host.handled) == ([], 0)
 
     handler.handled.clear()
@@ -153,6 +153,6 @@ async def test_kafka_that_is_away_ends_nothing(
         return await accept_or_purge(delivery)
 
     host = make_host(handler)
-    await asyncio.wait_for(host.run(stop), timeout=20)
+    await asyncio.wait_for(host.run(stop), timeout=90)
 
     assert sorted(cluster.receipts) == RECEIPTS

@@ -105,7 +105,7 @@ async def test_each_notice_keeps_its_order_and_holds_up_no_other(desk: Desk) -> 
         await desk.sender.accept(letter)
     assert desk.sender.waiting == 15
     desk.feed.away = False
-    await asyncio.wait_for(desk.sender.drain(), 20)
+    await asyncio.wait_for(desk.sender.drain(), 90)
 
     for serial in (1, 2, 3):
         number = f"zw-n-2026-{serial:06d}"
@@ -166,7 +166,7 @@ async def test_the_same_message_twice_is_one_entry(desk: Desk) -> None:
 
     assert first == second
     desk.feed.away = False
-    await asyncio.wait_for(desk.sender.drain(), 20)
+    await asyncio.wait_for(desk.sender.drain(), 90)
     assert len(desk.feed.taken) == 1
 
 
@@ -189,7 +189,7 @@ async def test_no_personal_data_lies_in_any_file(desk: Desk, tmp_path: Path) -> 
 
     assert await asyncio.to_thread(holds) == []
     desk.feed.away = False
-    await asyncio.wait_for(desk.sender.drain(), 20)
+    await asyncio.wait_for(desk.sender.drain(), 90)
     assert len(await desk.journal.failures()) == 5
     assert await asyncio.to_thread(holds) == []
     assert stat.S_IMODE(desk.key.stat().st_mode) == 0o600
