@@ -6,9 +6,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Self
 
+from typing_extensions import override
+
 from broker.errors import MisuseError
+
+SHIPPED = files("schemas") / "avro"
+"""The folder of the schemas that the program ships."""
+
+CATALOGUE_FILE = "catalogue.json"
+"""What lists a folder's schemas: subject, version, id and file of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,10 @@ class SchemaVersion:
     """What the framing carries; unique over all subjects."""
     text: str
     """The schema as it stands in the file: Avro's JSON."""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.subject} v{self.version}"
 
 
 class Catalogue:
@@ -35,8 +48,10 @@ class Catalogue:
         self._by_id: dict[int, SchemaVersion] = {}
         self._by_subject: dict[str, list[SchemaVersion]] = {}
         for version in versions:
-            if version.id in self._by_id or not 0 < version.id < 2**31:
-                raise MisuseError(f"schema id {version.id} is used twice, or is not a positive 32-bit number")
+            if (other := self._by_id.get(version.id)) is not None:
+                raise MisuseError(f"schema id {version.id} is used twice: by {other} and by {version}")
+            if not 0 < version.id < 2**31:
+                raise MisuseError(f"schema id {version.id} of {version} is not a positive 32-bit number")
             self._by_id[version.id] = version
             earlier = self._by_subject.setdefault(version.subject, [])
             if version.version != len(earlier) + 1:
@@ -44,22 +59,24 @@ class Catalogue:
             earlier.append(version)
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the catalogue that the program ships.
+    def load(cls, folder: Traversable | None = None) -> Self:
+        """Read the catalogue that the program ships, or another folder of the same layout.
 
         Raises:
             MisuseError: it contradicts itself, or a file is missing or not JSON.
         """
-        folder = files("schemas") / "avro"
+        folder = SHIPPED if folder is None else folder
+        at = CATALOGUE_FILE
         try:
-            listed: Mapping[str, Any] = json.loads((folder / "catalogue.json").read_text("utf-8"))
+            listed: Mapping[str, Any] = json.loads((folder / at).read_text("utf-8"))
             versions = []
             for entry in listed["schemas"]:
+                at = entry["file"]
                 text = folder.joinpath(*entry["file"].split("/")).read_text("utf-8")
                 json.loads(text)
                 versions.append(SchemaVersion(entry["subject"], entry["version"], entry["id"], text))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MisuseError(f"the catalogue of schemas cannot be read: {error!r}") from error
+            raise MisuseError(f"the catalogue of schemas cannot be read: {at}: {error!r}") from error
         return cls(versions)
 
     def by_id(self, schema_id: int) -> SchemaVersion | None:
