@@ -28,6 +28,7 @@ COMMANDS = (
     "backup",
     "restore",
     "doctor",
+    "schema",
 )
 """Each is a module beside this one, with a function `register`."""
 
