@@ -46,6 +46,7 @@ from broker.model.parsing import shape_problems
 from broker.model.receipt import Receipts
 from broker.model.rejection import Rejection, RejectReason
 from broker.schema.catalogue import Catalogue, SchemaVersion
+from broker.schema.ids import SchemaIds
 
 SUBJECTS: dict[str, type[Model]] = {
     "notice": Notice,
@@ -90,22 +91,29 @@ T = TypeVar("T", bound=Model)
 class Codec:
     """Encodes with each subject's newest schema, decodes what any version wrote. Holds no state between calls."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        """Parse every schema of a catalogue once."""
+    def __init__(self, catalogue: Catalogue, ids: SchemaIds | None = None) -> None:
+        """Parse every schema of a catalogue once.
+
+        Args:
+            catalogue: every schema that there is.
+            ids: what an external registry calls them; the catalogue's own ids are read in any case.
+        """
+        ids = ids or SchemaIds()
         self._writers: dict[type[Model], tuple[bytes, Any, Callable[[Any], Any]]] = {}
         self._readers: dict[int, tuple[type[Model], Any, Any]] = {}
         for subject, model in SUBJECTS.items():
             newest = catalogue.newest(subject)
             reader_schema = _parsed(newest)
-            self._writers[model] = (_FRAME.pack(_MAGIC, newest.id), reader_schema, _plain(model))
+            self._writers[model] = (_FRAME.pack(_MAGIC, ids.on_the_wire(newest.id)), reader_schema, _plain(model))
             for version in catalogue.versions(subject):
                 same = version.id == newest.id
                 self._readers[version.id] = (model, reader_schema if same else _parsed(version), reader_schema)
+        self._readers |= {external: self._readers[own] for external, own in ids.read.items()}
 
     @classmethod
-    def load(cls) -> Codec:
+    def load(cls, ids: SchemaIds | None = None) -> Codec:
         """Return a codec for the schemas that the program ships."""
-        return cls(Catalogue.load())
+        return cls(Catalogue.load(), ids)
 
     def encode(self, value: Model) -> bytes:
         """Return the framed bytes of a value, by its subject's newest schema.
