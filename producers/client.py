@@ -24,8 +24,10 @@ from broker.model.outcome import Outcome
 from broker.model.rejection import mending_id
 from broker.observe.faultpoints import Faults
 from broker.observe.observers import DoorObserver
+from broker.observe.tracing import publishing, sending
 from broker.schema.codec import Codec
 from broker.transport.directory import Follows
+from broker.transport.headers import traceparent_of
 from broker.transport.kafka import consume
 from broker.transport.link import linked
 from broker.transport.publisher import RecordPlace, Writes
@@ -33,7 +35,7 @@ from broker.trust.keys import KeyRing
 from broker.trust.signing import Signer
 from producers.door import refuse_if_wrong
 from producers.journal import FailedEntry, Journal
-from producers.letter import Letter
+from producers.letter import Letter, topic_of
 from producers.outcomes import OutcomeWatch
 from producers.results import Accepted, Published, Result
 from producers.sending import Sender
@@ -229,18 +231,7 @@ class Producer:
                 same message object is a repeat. With a journal it need not be: the journal sends it.
         """
         if self._sender is None:
-            letter = await self._letter(message, await self.directory(), mends=mends)
-            await self._expect(letter)
-            published = Published.at(await self._write(letter), letter.message_id)
-            self._observer.published()
-            logger.info(
-                "Message published",
-                message_id=str(letter.message_id),
-                number=letter.number,
-                bureau=letter.issuer,
-                origin=published.origin,
-            )
-            return published
+            return await self._publish(message, mends=mends)
         accepted = await self.accept(message, mends=mends)
         try:
             async with asyncio.timeout(self._retry_for.total_seconds()):
@@ -250,6 +241,23 @@ class Producer:
                 f"Kafka has not taken {accepted.message_id} within {self._retry_for}; the journal has it and sends it"
             )
             raise UnavailableError(words) from None
+
+    async def _publish(self, message: Notice | Diffusion, *, mends: str | None) -> Published:
+        directory = await self.directory()
+        message, signer = self._let_in(message, directory, mends=mends)
+        with publishing(topic_of(message), message_id=str(message.message_id), number=message.number):
+            letter = self._letter(message, signer, directory, mends=mends)
+            await self._expect(letter)
+            published = Published.at(await self._write(letter), letter.message_id)
+        self._observer.published()
+        logger.info(
+            "Message published",
+            message_id=str(letter.message_id),
+            number=letter.number,
+            bureau=letter.issuer,
+            origin=published.origin,
+        )
+        return published
 
     async def accept(self, message: Notice | Diffusion, *, mends: str | None = None) -> Accepted:
         """Write a message to the journal, and send it in the background.
@@ -268,8 +276,11 @@ class Producer:
         """
         if self._sender is None:
             raise MisuseError("this producer has no journal, or is not open (async with)")
-        letter = await self._letter(message, await self._last_directory(), mends=mends)
-        entry, landing = await self._sender.accept(letter)
+        directory = await self._last_directory()
+        message, signer = self._let_in(message, directory, mends=mends)
+        with publishing(topic_of(message), message_id=str(message.message_id), number=message.number, later=True):
+            letter = self._letter(message, signer, directory, mends=mends)
+            entry, landing = await self._sender.accept(letter)
         return Accepted(message_id=letter.message_id, number=letter.number, sequence=entry.sequence, landing=landing)
 
     async def drain(self, *, within: timedelta | None = None) -> bool:
@@ -355,8 +366,10 @@ class Producer:
         except RefusedError as refused:
             return refused
 
-    async def _letter(self, message: Notice | Diffusion, directory: Directory, *, mends: str | None) -> Letter:
-        """Check a message at the door, sign and encode it."""
+    def _let_in(
+        self, message: Notice | Diffusion, directory: Directory, *, mends: str | None
+    ) -> tuple[Notice | Diffusion, Signer]:
+        """Check a message at the door; return it with the id that it will have, and who signs it."""
         if mends is not None:
             message = message.model_copy(update={"message_id": mending_id(mends, message.issuer)})
         try:
@@ -365,6 +378,12 @@ class Producer:
         except RefusedError as refused:
             self._observer.refused(refused.code)
             raise
+        return message, signer
+
+    def _letter(
+        self, message: Notice | Diffusion, signer: Signer, directory: Directory, *, mends: str | None
+    ) -> Letter:
+        """Sign and encode a message that was let in."""
         installation = directory.installation or ""
         return Letter.written(message, signer=signer, installation=installation, codec=self._codec, mends=mends)
 
@@ -388,7 +407,9 @@ class Producer:
         if ended:
             raise RefusedError(f"the key {letter.key_id} does not count any more; publish it again with a newer one")
         await self._expect(letter)
-        place = await letter.send(self._publisher)
+        trace = traceparent_of(letter.headers)
+        with sending(letter.topic, message_id=str(letter.message_id), traceparent=trace):
+            place = await letter.send(self._publisher)
         self._observer.published()
         return place
 

@@ -62,7 +62,7 @@ class Letter:
             message_id=message.message_id,
             number=message.number,
             issuer=message.issuer,
-            topic=feed(message.parsed_number.message_class, message.region),
+            topic=topic_of(message),
             partition=message.shard.partition,
             key_id=signer.key_id,
             installation=installation,
@@ -94,6 +94,15 @@ class Letter:
         """Return value and headers as one string of bytes."""
         headers = json.dumps([[name, b64encode(content).decode()] for name, content in self.headers]).encode()
         return _LENGTH.pack(len(headers)) + headers + self.value
+
+
+def topic_of(message: Notice | Diffusion) -> str:
+    """Return the feed that a message belongs on.
+
+    Raises:
+        InvalidFieldError: its number is none.
+    """
+    return feed(message.parsed_number.message_class, message.region)
 
 
 def unpacked(packed: bytes) -> tuple[RecordHeaders, bytes]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import typer
 
 from broker.endpoints import ENDPOINTS, Endpoints, KafkaEndpoint, locate
 from broker.errors import MisuseError, NoticewireError
+from broker.observe import tracing
 from broker.observe.logging import configure_logging
 from broker.schema.codec import Codec
 from broker.settings import KafkaSettings, Settings
@@ -115,6 +118,7 @@ def run(app: typer.Typer) -> int:
     """Run the command line and return its exit code; an error of ours is one line on standard error."""
     configure_logging("cli", as_json=False, level="ERROR")
     try:
+        _export_spans()
         code = app(standalone_mode=False)
     except MisuseError as error:
         return _failed(error, MISUSE)
@@ -131,6 +135,13 @@ def run(app: typer.Typer) -> int:
         show()
         return int(getattr(error, "exit_code", MISUSE))
     return code if isinstance(code, int) else DONE
+
+
+def _export_spans() -> None:
+    """Export this command's spans, where OpenTelemetry is installed and the environment names an exporter."""
+    named = os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")
+    if (names := [name for name in named if name not in {"", "none"}]) and tracing.IS_INSTALLED:
+        importlib.import_module("broker.observe.exporting").export_spans(names, service="noticewire")
 
 
 def print_json(value: object) -> None:

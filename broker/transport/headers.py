@@ -25,6 +25,7 @@ from broker.model.naming import Origin, feeds
 from broker.model.outcome import BROKER, NoticeOfEnd, Outcome
 from broker.model.receipt import Receipts
 from broker.model.rejection import Rejection, RejectReason, mending_id
+from broker.observe.tracing import current_traceparent
 
 SPEC_VERSION = "ce_specversion"
 ID = "ce_id"
@@ -92,7 +93,8 @@ def signed_headers(
         key_id: of the signer's key.
         signature: 64 bytes; written as base64 text.
         id: for values without an id of their own (receipts, rejections); a fresh one where left out.
-        traceparent: the trace that this belongs to; a new one begins where there is none.
+        traceparent: the trace that this belongs to; otherwise the one that the caller is in (OpenTelemetry), or a new
+            one.
         mends: the origin of the rejected record that a message stands in for.
     """
     said = _said_by(value)
@@ -104,7 +106,7 @@ def signed_headers(
         TIME: _written(said.time),
         SUBJECT: said.subject,
         CONTENT_TYPE: AVRO,
-        TRACEPARENT: traceparent or new_traceparent(),
+        TRACEPARENT: traceparent or current_traceparent() or new_traceparent(),
         KEY_ID: key_id,
         SIGNATURE: b64encode(signature).decode(),
     }
@@ -185,6 +187,13 @@ def passed_on(headers: Iterable[tuple[str | bytes, bytes | None]], *, origin: st
     """Return the headers of an inbox record: those that the issuer's record has of `PASSED_ON`, and its origin."""
     given = {name: content for name, content in headers if isinstance(name, str) and content is not None}
     return (*((name, given[name]) for name in PASSED_ON if name in given), (ORIGIN, origin.encode()))
+
+
+def traceparent_of(headers: Iterable[tuple[str | bytes, bytes | None]]) -> str | None:
+    """Return the trace that a record belongs to, whoever wrote it; `None` where it names none."""
+    found = next((content for name, content in headers if name == TRACEPARENT), None)
+    text = (found or b"").decode(errors="replace")
+    return text if _TRACEPARENT.fullmatch(text) else None
 
 
 def new_traceparent() -> str:

@@ -19,6 +19,7 @@ from broker.endpoints import locate
 from broker.errors import NoticewireError, UnavailableError
 from broker.model.naming import inbox
 from broker.model.receipt import ActorKind, DeclineReason, Stage
+from broker.observe.tracing import Handling
 from broker.transport.directory import Follows
 from broker.transport.inbox import Delivery, InboxDecoder
 from broker.transport.kafka import TopicPartition
@@ -27,7 +28,7 @@ from broker.transport.publisher import Writes
 from broker.transport.reader import RawReader
 from broker.trust.keys import KeyRing
 from broker.trust.signing import Signer
-from consumers.bureau.desk import PROGRAM, Desk
+from consumers.bureau.desk import PROGRAM, Desk, handling
 from consumers.bureau.sending import send
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Parked
@@ -70,6 +71,7 @@ class Inbox:
         self._partition = TopicPartition(inbox(desk.bureau), 0)
         self._queue: deque[Delivery] = deque()
         self._handed: Delivery | None = None
+        self._handling: Handling | None = None
         self._flushing = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -141,6 +143,7 @@ class Inbox:
         Raises:
             UnavailableError: Kafka is away; the receipts are kept in the bureau's file, and go first next time.
         """
+        self._end_handling(error)
         if self._flusher is not None:
             self._flusher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -173,6 +176,7 @@ class Inbox:
                 raise StopAsyncIteration
             await self._read()
         self._handed = self._queue.popleft()
+        self._handling = handling(self._handed)
         return self._handed
 
     async def acknowledge(
@@ -207,6 +211,7 @@ class Inbox:
         self._desk.finish(delivery)
         if self._handed is delivery:
             self._handed = None
+            self._end_handling()
         await self._flush_if_many()
 
     async def flush(self, *, give_up_after: timedelta | None = None) -> None:
@@ -230,6 +235,11 @@ class Inbox:
     def parked(self) -> list[Parked]:
         """Return the records that were set aside, with the reasons."""
         return self._desk.state.parked()
+
+    def _end_handling(self, error: BaseException | None = None) -> None:
+        ended, self._handling = self._handling, None
+        if ended is not None:
+            ended.end(error)
 
     async def _flush_if_many(self) -> None:
         if self._desk.unsealed >= FLUSH_RECEIPTS:

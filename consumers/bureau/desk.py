@@ -5,7 +5,7 @@ No Kafka in here: records come in, signed receipts go out. `client` runs one des
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -13,9 +13,10 @@ import structlog
 from broker.clock import Clock, from_epoch_ms
 from broker.errors import InvalidFieldError, RejectedRecordError
 from broker.members.directory import Directory
-from broker.model.naming import Shard
+from broker.model.naming import Shard, acks, inbox
 from broker.model.receipt import ActorKind, DeclineReason, Receipt, Receipts, Stage
 from broker.model.rejection import RejectReason
+from broker.observe.tracing import Handling, acknowledging
 from broker.schema.codec import Codec
 from broker.transport.batches import RawBatch, RawRecord
 from broker.transport.headers import signed_headers
@@ -234,8 +235,9 @@ class Desk:
             FencedError: another client of this bureau took over.
         """
         receipts, parked = self._receipts, self._parked
-        owed = [self._signed(shard, batch) for shard, batch in batched(self.bureau, receipts)]
         touched = [one for one in self._open.values() if one.changed]
+        traces = {str(one.delivery.origin): one.delivery.traceparent for one in touched}
+        owed = [self._signed(shard, batch, traces) for shard, batch in batched(self.bureau, receipts)]
         safe = self._safe_position()
         nothing_owed = not owed and not self.state.owes
         self.state.seal(
@@ -264,11 +266,24 @@ class Desk:
         self.state.settle(owed, next_offset=self._sealed_to)
         self._position = self._sealed_to
 
-    def _signed(self, shard: Shard, batch: Receipts) -> Owed:
+    def _signed(self, shard: Shard, batch: Receipts, traces: Mapping[str, str | None]) -> Owed:
+        """Sign a record of receipts; `traces` has each message's, by its origin."""
         value = self._codec.encode(batch)
         signature = self._signer.sign(RecordKind.RECEIPTS, self._installation, value)
-        headers = signed_headers(batch, key_id=self._signer.key_id, signature=signature)
+        about = {trace for one in batch.receipts if (trace := traces.get(one.origin)) is not None}
+        with acknowledging(acks(shard.region), receipts=len(batch.receipts), traceparents=about) as trace:
+            headers = signed_headers(batch, key_id=self._signer.key_id, signature=signature, traceparent=trace)
         return Owed(shard=shard, value=value, headers=tuple(headers))
+
+
+def handling(delivery: Delivery) -> Handling:
+    """Begin to handle a delivery, in its message's trace."""
+    return Handling(
+        inbox(delivery.bureau),
+        offset=delivery.offset,
+        message_id=str(delivery.id),
+        traceparent=delivery.traceparent,
+    )
 
 
 def _is_same(one: Delivery, other: Delivery) -> bool:

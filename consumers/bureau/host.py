@@ -34,7 +34,7 @@ from broker.transport.link import linked
 from broker.transport.publisher import Writes
 from broker.transport.reader import RawBatch, RawReader
 from broker.trust.keys import KeyRing
-from consumers.bureau.desk import PROGRAM, Desk
+from consumers.bureau.desk import PROGRAM, Desk, handling
 from consumers.bureau.sending import send
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Owed
@@ -212,7 +212,9 @@ class BureauHost:
         return finished
 
     async def _handle_one(self, desk: Desk, delivery: Delivery) -> None:
-        for decision in await self._handler(delivery):
+        with handling(delivery):
+            decisions = await self._handler(delivery)
+        for decision in decisions:
             desk.acknowledge(
                 delivery,
                 decision.stage,

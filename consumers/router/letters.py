@@ -12,7 +12,7 @@ from broker.model.outcome import NoticeOfEnd, Outcome, notice_of_end
 from broker.model.rejection import Rejection
 from broker.schema.codec import Codec
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import ORIGIN, passed_on, signed_headers
+from broker.transport.headers import ORIGIN, passed_on, signed_headers, traceparent_of
 from broker.transport.kafka import TopicPartition
 from broker.trust.signing import RecordKind, Signer
 from consumers.router.arrival import ArrivedRecord
@@ -42,11 +42,9 @@ class Scribe:
         for one in settled:
             self._deliver(one, writes)
             for outcome in one.outcomes:
-                writes[_inbox(outcome.bureau)].append(self._said(outcome, outcome.number, origin=outcome.origin))
+                writes[_inbox(outcome.bureau)].append(self._said(one, outcome, outcome.number))
             if one.rejection is not None:
-                writes[TopicPartition(REJECTED, 0)].append(
-                    self._said(one.rejection, one.rejection.origin, origin=one.rejection.origin)
-                )
+                writes[TopicPartition(REJECTED, 0)].append(self._said(one, one.rejection, one.rejection.origin))
             writes[TopicPartition(ledger(self.shard.region), self.shard.partition)].append(self._entered(one))
         return writes
 
@@ -58,14 +56,18 @@ class Scribe:
                 writes[_inbox(bureau)].append(copy)
         for bureau in sorted(one.ended):
             end = notice_of_end(one.entry, bureau)
-            writes[_inbox(bureau)].append(self._said(end, end.number, origin=end.origin))
+            writes[_inbox(bureau)].append(self._said(one, end, end.number))
 
-    def _said(self, word: Word, key: str, *, origin: str) -> Outgoing:
+    def _said(self, one: Settled, word: Word, key: str) -> Outgoing:
+        """Return what the broker itself says of a record; it belongs to that record's trace."""
         value = self.codec.encode(word)
         signature = self.signer.sign(RecordKind.BROKER, self.installation, value)
         # A rejection has no id of its own; its origin serves, so that it is the same after a crash.
-        headers = signed_headers(word, key_id=self.signer.key_id, signature=signature, id=origin)
-        return Outgoing(key.encode(), value, (*headers, (ORIGIN, origin.encode())))
+        trace = traceparent_of(one.arrival.headers) if isinstance(one.arrival, ArrivedRecord) else None
+        headers = signed_headers(
+            word, key_id=self.signer.key_id, signature=signature, id=word.origin, traceparent=trace
+        )
+        return Outgoing(key.encode(), value, (*headers, (ORIGIN, word.origin.encode())))
 
     def _entered(self, one: Settled) -> Outgoing:
         number = one.entry.number

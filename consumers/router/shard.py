@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from time import time_ns
 
 import structlog
 
@@ -18,9 +19,11 @@ from broker.errors import CorruptHistoryError, UnavailableError
 from broker.model.naming import REJECTED, Shard, bureaus_of, inbox, ledger
 from broker.observe.faultpoints import Faults
 from broker.observe.observers import RouterObserver, SessionObserver
+from broker.observe.tracing import routed
 from broker.schema.codec import Codec
 from broker.settings import KafkaSettings, RouterSettings
 from broker.transport.directory import DirectoryFollower
+from broker.transport.headers import traceparent_of
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.membership import Lease
 from broker.transport.reader import RawReader
@@ -171,6 +174,7 @@ class ShardRouter:
         arrived = await self._arrivals()
         if not arrived:
             return 0
+        began_ns = time_ns()
         directory = await self._directory.at_its_end()
         draft = self._memory.draft()  # kept only if the transaction commits
         settler = Settler(directory=directory, codec=self._codec, installation=self._installation)
@@ -178,14 +182,14 @@ class ShardRouter:
         settled, writes = await asyncio.to_thread(self._settle, settler, arrived, draft)
         ledger_next = await self._commit(writes)
         self._memory.merge(draft)
-        self._tell(settled)
+        self._tell(settled, began_ns)
         await self._pass("before_cache")
         for one in settled:
             _log_settled(self._log, one)
         await self._keep(draft, ledger_next)
         return len(settled)
 
-    def _tell(self, settled: Sequence[Settled]) -> None:
+    def _tell(self, settled: Sequence[Settled], began_ns: int) -> None:
         now = self._clock.now()
         for one in settled:
             entry = one.entry
@@ -199,6 +203,21 @@ class ShardRouter:
                 reason=entry.reason,
                 waited_seconds=(now - entry.appended_at).total_seconds(),
             )
+            if isinstance(one.arrival, ArrivedRecord):
+                routed(
+                    entry.topic,
+                    partition=entry.partition,
+                    offset=entry.from_offset,
+                    message_id=str(entry.message_id or ""),
+                    traceparent=traceparent_of(one.arrival.headers),
+                    began_ns=began_ns,
+                    found={
+                        "noticewire.entry": str(entry.kind),
+                        "noticewire.delivered": len(one.delivered),
+                        "noticewire.ended": len(one.ended),
+                        "noticewire.reason": entry.reason or "",
+                    },
+                )
 
     async def _arrivals(self) -> list[Arrival]:
         """Return what comes next on the feeds, cut by count and by bytes; empty where nothing came in time."""
