@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings.exceptions import SettingsError
 
 from broker.errors import MisuseError
+from broker.schema.codec import Codec
+from broker.schema.registry import load_codec
 from broker.settings import KafkaSettings, Settings
 
 ENDPOINTS = "endpoints.json"
@@ -27,6 +29,8 @@ class ServiceEndpoint(BaseModel, frozen=True):
     pid: int
     observe: str | None = None
     """Where it shows `/metrics`, `/healthz` and `/readyz`: `http://127.0.0.1:9601`."""
+    url: str | None = None
+    """Where it answers what it is for, if over HTTP: the gateway."""
 
 
 class Endpoints(BaseModel, frozen=True):
@@ -40,7 +44,7 @@ class Endpoints(BaseModel, frozen=True):
     observe: str | None = None
     """Where that process shows its own metrics."""
     services: dict[str, ServiceEndpoint] = Field(default_factory=dict)
-    """By name: `router-0`, `tracker`, `audit`."""
+    """By name: `router-0`, `tracker`, `audit`, `gateway`."""
 
     def write(self, data: Path) -> None:
         """Put it where every command with `--data` finds it; whole or not at all."""
@@ -61,6 +65,15 @@ class Whereabouts:
     """As the running system says; the directory has the last word."""
     root_public: bytes | None
     """The Secretariat's first key, if pinned."""
+
+    def codec(self) -> Codec:
+        """Return what this installation's records are written and read with.
+
+        Raises:
+            MisuseError: an external schema registry does not have the schemas.
+            UnavailableError: it does not answer, and its ids are not on the disk.
+        """
+        return load_codec(self.settings.schema_registry, self.data, prefix=self.kafka.prefix)
 
 
 def locate(data: Path | None = None) -> Whereabouts:

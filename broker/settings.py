@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from typing_extensions import override
 
@@ -119,6 +119,36 @@ class ObserveSettings(BaseModel, frozen=True, extra="forbid"):
     )
 
 
+class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the gateway answers."""
+
+    port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="On 127.0.0.1; 0 takes any free one. Under `up` that is the one after the services' own, kept "
+        "while it runs and written to endpoints.json. For other machines, put a proxy with TLS in front.",
+    )
+
+
+class SchemaRegistrySettings(BaseModel, frozen=True, extra="forbid"):
+    """A schema registry of the operator's own, whose ids are then on the wire in place of the catalogue's."""
+
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^@\s]+$",
+        description="Of a registry that speaks Confluent's protocol; without user and password, which have their own "
+        "settings. Set it for every program of an installation, or for none, and before the first record.",
+    )
+    username: str | None = None
+    password: SecretStr | None = None
+    timeout: timedelta = Field(
+        timedelta(seconds=10),
+        description="How long an answer may take. It is asked at a start only, and only for ids that are not on the "
+        "disk yet.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set, as one frozen tree; an unknown name is refused."""
 
@@ -131,6 +161,8 @@ class Settings(BaseSettings):
     router: RouterSettings = RouterSettings()
     tracker: TrackerSettings = TrackerSettings()
     observe: ObserveSettings = ObserveSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     root_key: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",

@@ -154,7 +154,9 @@ class Producer:
             UnavailableError: no broker answers.
         """
         found = locate(None if data is None else Path(data))
-        async with linked(found.kafka, client_id="noticewire-producer", root_public=found.root_public) as link:
+        async with linked(
+            found.kafka, codec=found.codec(), client_id="noticewire-producer", root_public=found.root_public
+        ) as link:
             watch = OutcomeWatch(client=link.client, follower=link.follower, codec=link.codec) if outcomes else None
             async with cls(
                 signers=signers or KeyRing(found.data / "keys"),

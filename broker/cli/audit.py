@@ -16,7 +16,6 @@ from broker.clock import SystemClock
 from broker.errors import MisuseError
 from broker.members.seed import AUDIT
 from broker.model.naming import Region
-from broker.schema.codec import Codec
 from broker.transport.kafka import RawClient
 from consumers.audit.live import compare_live, published_checkpoints, settled_before
 from consumers.audit.replay import Wanted, replay
@@ -108,7 +107,7 @@ def tell(
         topic=topic,
     )
     folder = _archive(context, archive)
-    for one in replay(folder, wanted, codec=Codec.load(), with_values=with_values):
+    for one in replay(folder, wanted, codec=context.codec(), with_values=with_values):
         if as_json:
             typer.echo(json.dumps(one.to_json(), ensure_ascii=False))
             continue
@@ -139,7 +138,7 @@ async def verify_history(
         UnavailableError: no broker answers.
         MisuseError: there is no archive.
     """
-    folder, codec = _archive(context, archive), Codec.load()
+    folder, codec = _archive(context, archive), context.codec()
     if offline:
         return await asyncio.to_thread(Verification(folder, public=public, codec=codec).run)
     async with _connected(context) as client:

@@ -27,7 +27,6 @@ from broker.model.notice import Notice, NoticeType
 from broker.model.offences import OFFENCES
 from broker.model.parsing import shape_problems
 from broker.model.receipt import ActorKind, DeclineReason, Stage
-from broker.schema.codec import Codec
 from broker.transport.changes import submit
 from broker.transport.link import linked
 from consumers.bureau.by_hand import acknowledge_by_hand
@@ -156,7 +155,8 @@ def show(
 
     Example: noticewire bureau zw show gh-n-2026-000001 --data ./data
     """
-    with _looking(load_context(data), ctx.obj) as state:
+    context = load_context(data)
+    with _looking(context, ctx.obj) as state:
         holding = state.holding(number) if state is not None else None
     if holding is None:
         raise RefusedError(f"{ctx.obj} holds nothing under {number}")
@@ -164,7 +164,7 @@ def show(
     if holding.value is None:
         print_json(shown | {"held": False, "copy": "removed: it ended, or this bureau may no longer see it"})
         return
-    message = Codec.load().decode(holding.value, Notice, Diffusion)
+    message = context.codec().decode(holding.value, Notice, Diffusion)
     print_json(shown | {"held": True, "message": message.model_dump(mode="json", exclude_defaults=True)})
 
 
@@ -235,7 +235,9 @@ async def _ack(
             raise RefusedError(f"{code} has received nothing here: run noticewire bureau {code} listen")
         signer = context.keys.signer(code)
         client_id = f"noticewire-bureau-{code}"
-        async with linked(context.kafka, client_id=client_id, root_public=context.root_public) as link:
+        async with linked(
+            context.kafka, codec=context.codec(), client_id=client_id, root_public=context.root_public
+        ) as link:
             known = await acknowledge_by_hand(
                 state,
                 name,
@@ -254,7 +256,9 @@ async def _ack(
 
 async def _subscribe(code: str, context: Context, wanted: Subscription, *, also: bool) -> str:
     signer = context.keys.signer(code)
-    async with linked(context.kafka, client_id=f"noticewire-bureau-{code}", root_public=context.root_public) as link:
+    async with linked(
+        context.kafka, codec=context.codec(), client_id=f"noticewire-bureau-{code}", root_public=context.root_public
+    ) as link:
         directory = await link.follower.at_its_end()
         present = directory.get(code)
         if present is None:

@@ -20,6 +20,7 @@ from broker.errors import MisuseError, NoticewireError
 from broker.observe import tracing
 from broker.observe.logging import configure_logging
 from broker.schema.codec import Codec
+from broker.schema.registry import load_codec
 from broker.settings import KafkaSettings, Settings
 from broker.transport.directory import DirectoryFollower
 from broker.transport.kafka import RawClient
@@ -70,6 +71,15 @@ class Context:
         """The private keys of this data folder."""
         return KeyRing(self.data / "keys")
 
+    def codec(self) -> Codec:
+        """Return what this installation's records are written and read with.
+
+        Raises:
+            MisuseError: an external schema registry does not have the schemas.
+            UnavailableError: it does not answer, and its ids are not on the disk.
+        """
+        return load_codec(self.settings.schema_registry, self.data, prefix=self.kafka.prefix)
+
     @contextlib.asynccontextmanager
     async def directory(self) -> AsyncIterator[DirectoryFollower]:
         """Connect, and follow the directory.
@@ -80,7 +90,7 @@ class Context:
         client = RawClient(self.kafka, client_id="noticewire-cli")
         await client.start()
         try:
-            yield DirectoryFollower(client, Codec.load(), root_public=self.root_public)
+            yield DirectoryFollower(client, self.codec(), root_public=self.root_public)
         finally:
             await client.stop()
 

@@ -185,7 +185,9 @@ class _Watch:
 async def _bureaus(context: Context) -> AsyncIterator[asyncio.Task[None]]:
     """Let every bureau receive and acknowledge through the real client; one process hosts them all."""
     stop = asyncio.Event()
-    async with BureauHost.connect(data=context.data, kafka=context.kafka, root_public=context.root_public) as host:
+    async with BureauHost.connect(
+        data=context.data, kafka=context.kafka, root_public=context.root_public, codec=context.codec()
+    ) as host:
         hosting = asyncio.create_task(host.run(stop))
         try:
             yield hosting

@@ -19,7 +19,6 @@ from broker.clock import SystemClock
 from broker.members.directory import Directory
 from broker.members.seed import seeds
 from broker.model.naming import DIRECTORY
-from broker.schema.codec import Codec
 from broker.topics.plan import plan
 from broker.transport.directory import DirectoryFollower
 from broker.transport.kafka import RawClient
@@ -115,4 +114,4 @@ async def _directory(client: RawClient, context: Context) -> Directory:
     """Return the directory; an empty one where there is no topic for it."""
     if DIRECTORY not in await client.topics():
         return Directory.empty()
-    return await DirectoryFollower(client, Codec.load(), root_public=context.root_public).at_its_end()
+    return await DirectoryFollower(client, context.codec(), root_public=context.root_public).at_its_end()

@@ -82,7 +82,9 @@ def _is_number(what: str) -> bool:
 
 
 async def _explain(what: str, context: Context, *, is_number: bool) -> list[Explanation]:
-    async with linked(context.kafka, client_id="noticewire-explain", root_public=context.root_public) as link:
+    async with linked(
+        context.kafka, codec=context.codec(), client_id="noticewire-explain", root_public=context.root_public
+    ) as link:
         directory = await link.follower.at_its_end()
         if is_number:
             explanations = [one async for one in _routed(what, link, directory)]

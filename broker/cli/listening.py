@@ -143,7 +143,7 @@ def _say_not_taken(delivery: Delivery, why: str) -> None:
 async def _picking_up(code: str, context: Context, folder: Folder, handing: asyncio.Lock) -> AsyncIterator[None]:
     """Acknowledge the receipts that come into a folder, beside the client."""
     name = f"noticewire-bureau-{code}-receipts"
-    async with linked(context.kafka, client_id=name, root_public=context.root_public) as link:
+    async with linked(context.kafka, codec=context.codec(), client_id=name, root_public=context.root_public) as link:
 
         async def pick_up() -> None:
             for picked in folder.receipts():

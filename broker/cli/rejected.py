@@ -162,7 +162,9 @@ Row = tuple[Rejection, OpenedRecord, tuple[Mending, ...]]
 
 @asynccontextmanager
 async def _desk(context: Context) -> AsyncIterator[tuple[RejectedDesk, Link]]:
-    async with linked(context.kafka, client_id="noticewire-rejected", root_public=context.root_public) as link:
+    async with linked(
+        context.kafka, codec=context.codec(), client_id="noticewire-rejected", root_public=context.root_public
+    ) as link:
         directory = await link.follower.at_its_end()
         yield RejectedDesk(client=link.client, codec=link.codec, directory=directory), link
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.context import FAILED, JsonOption, print_json
+from broker.cli.context import FAILED, DataOption, JsonOption, load_context, print_json
 from broker.errors import MisuseError
 from broker.schema.catalogue import SHIPPED, Catalogue, SchemaVersion
 from broker.schema.differences import Change, Difference, differences
 from broker.schema.folder import check_folder
+from broker.schema.registry import register as put
 from broker.schema.rules import Breach
 from broker.schema.shape import Shape
 
@@ -106,6 +107,26 @@ def diff(
         typer.echo(_line(one))
     if not found:
         typer.echo("  nothing differs but words" if old is not new else "  it has no other version")
+
+
+@app.command("register")
+def to_registry(*, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Register every version in the schema registry that the settings name, and keep the ids that it gave.
+
+    What is there already stays as it is, so this may be run again, and is to be run before each upgrade.
+    Example: noticewire schema register --data ./data
+    """
+    context = load_context(data)
+    catalogue = Catalogue.load()
+    done = put(context.settings.schema_registry, context.data, catalogue=catalogue, prefix=context.kafka.prefix)
+    if as_json:
+        print_json({"subjects": done.subjects, "ids": done.ids.written, "unsettled": done.unsettled})
+        return
+    for one in catalogue:
+        typer.echo(f"{one.subject:<18} {one.version:>7} {done.ids.on_the_wire(one.id):>6}")
+    typer.echo(f"{len(done.ids.written)} versions under {len(done.subjects)} subjects, each FULL_TRANSITIVE")
+    if done.unsettled:
+        typer.echo(f"but not of these, where the registry does not let us say so: {' '.join(done.unsettled)}")
 
 
 def _place(folder: Path | None) -> Traversable:

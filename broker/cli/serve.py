@@ -43,6 +43,7 @@ class Service(StrEnum):
     ROUTER = "router"
     TRACKER = "tracker"
     AUDIT = "audit"
+    GATEWAY = "gateway"
 
 
 def register(cli: typer.Typer) -> None:
@@ -51,27 +52,38 @@ def register(cli: typer.Typer) -> None:
 
 
 def serve(
-    services: Annotated[list[Service], typer.Argument(metavar="SERVICE...", help="router, tracker, audit")],
+    services: Annotated[list[Service], typer.Argument(metavar="SERVICE...", help="router, tracker, audit, gateway")],
     *,
     data: DataOption = None,
     observe_port: ObservePortOption = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65_535,
+            help="Where the gateway answers, on 127.0.0.1. 0: any free port. Otherwise NOTICEWIRE_GATEWAY__PORT.",
+        ),
+    ] = None,
 ) -> None:
     """Run services until Ctrl-C or SIGTERM. Several of a kind share the shards.
 
     Example: noticewire serve router tracker --data ./data
     """
     context = load_context(data)
-    port = context.settings.observe.port if observe_port is None else observe_port
+    observe = context.settings.observe.port if observe_port is None else observe_port
     if len(services) > 1:
-        _serve_each(services, context.data, port)
+        _serve_each(services, context.data, observe, port)
         return
     level = context.settings.observe.log_level
     configure_logging(services[0], as_json=not sys.stderr.isatty(), level=level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(services[0], context, port))
+        runner.run(_serve(services[0], context, observe, port))
 
 
-def start(service: Service, data: Path, *, log: Path | None = None, observe_port: int = 0) -> leash.Leashed:
+def start(
+    service: Service, data: Path, *, log: Path | None = None, observe_port: int = 0, port: int | None = None
+) -> leash.Leashed:
     """Start a service in a process of its own, which ends when this one does.
 
     Args:
@@ -79,9 +91,12 @@ def start(service: Service, data: Path, *, log: Path | None = None, observe_port
         data: the data folder.
         log: where its JSON lines go; this process's standard error where left out.
         observe_port: where it shows metrics and health; 0: any free port.
+        port: where the gateway answers; the setting where left out.
     """
     argv = [sys.executable, "-m", "broker.cli.main", "serve", service, "--data", str(data)]
     argv += ["--observe-port", str(observe_port)]
+    if port is not None:
+        argv += ["--port", str(port)]
     if log is None:
         return leash.spawn(argv)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -89,10 +104,10 @@ def start(service: Service, data: Path, *, log: Path | None = None, observe_port
         return leash.spawn(argv, stdout=out, stderr=out)
 
 
-def _serve_each(services: Sequence[Service], data: Path, port: int) -> None:
+def _serve_each(services: Sequence[Service], data: Path, observe: int, port: int | None) -> None:
     """Run several services side by side; if one ends, end the others and say so."""
-    ports = [port + at if port else 0 for at in range(len(services))]
-    running = [(one, start(one, data, observe_port=observe)) for one, observe in zip(services, ports, strict=True)]
+    ports = [observe + at if observe else 0 for at in range(len(services))]
+    running = [(one, start(one, data, observe_port=own, port=port)) for one, own in zip(services, ports, strict=True)]
     with contextlib.ExitStack() as stack:
         for _, process in running:
             stack.callback(process.stop, STOP_PATIENCE_SECONDS)
@@ -113,13 +128,17 @@ def _signalled() -> Any:
     return lambda: bool(came)
 
 
-async def _serve(service: Service, context: Context, observe_port: int) -> None:
+async def _serve(service: Service, context: Context, observe_port: int, port: int | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     # By name: a router's start does not wait for SQLAlchemy (measured: 1.3 s of CPU against 3.9 for all of them).
     runner = importlib.import_module(f"broker.cli.services.{service}")
+    if service is Service.GATEWAY:
+        answers = context.settings.gateway.port if port is None else port
+        await runner.run(context, stopping, observe_port=observe_port, port=answers)
+        return
     client = RawClient(context.kafka, client_id=f"noticewire-{service}")
     await client.start()
     try:

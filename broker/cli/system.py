@@ -138,12 +138,14 @@ async def running_system(
         (data / "endpoints.json").unlink(missing_ok=True)
 
 
-def supervise(supervisor: Supervisor, name: str, service: Service, data: Path, *, observe_port: int = 0) -> None:
+def supervise(
+    supervisor: Supervisor, name: str, service: Service, data: Path, *, observe_port: int = 0, port: int | None = None
+) -> None:
     """Start a service under a name, to be kept running; its log is named after it."""
     log = log_of(data, name)
     supervisor.add(
         name,
-        lambda: start(service, data, log=log, observe_port=observe_port),
+        lambda: start(service, data, log=log, observe_port=observe_port, port=port),
         last_words=lambda: log_tail(log, lines=3),
     )
 
@@ -176,7 +178,9 @@ async def found_installation(context: Context, say: Say) -> Context:
     say(f"{len(specs)} topics ready ({monotonic() - since:.1f} s)")
     since = monotonic()
     root_public = keys.signer(SECRETARIAT).public
-    async with linked(context.kafka, client_id="noticewire-founding", root_public=root_public) as link:
+    async with linked(
+        context.kafka, codec=context.codec(), client_id="noticewire-founding", root_public=root_public
+    ) as link:
         installation = await found(
             everybody,
             keyring=keys,

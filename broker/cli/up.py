@@ -73,18 +73,19 @@ async def _up(folder: Path, kafka: RunningKafka, *, routers: int, observe_port: 
     node = _Node(kafka, say)
     wanted = dict(_wanted(routers))
     first = context.settings.observe.port if observe_port is None else observe_port
-    first = first or free_row(1 + len(wanted))
+    first = first or free_row(2 + len(wanted))
     ports = {name: first + 1 + at for at, name in enumerate(wanted)}
+    answers = {"gateway": context.settings.gateway.port or first + 1 + len(wanted)}
     try:
         for name, service in wanted.items():
-            supervise(supervisor, name, service, folder, observe_port=ports[name])
-        _write_endpoints(context, supervisor, first, ports)
+            supervise(supervisor, name, service, folder, observe_port=ports[name], port=answers.get(name))
+        _write_endpoints(context, supervisor, first, ports, answers)
         say(f"Runs until Ctrl-C, on {folder}; where everything listens is in {folder / 'endpoints.json'}")
         async with watched(_watch(supervisor, node, folder), None, port=first):
             while not stopping.is_set():
                 await node.check()
                 if supervisor.check():
-                    _write_endpoints(context, supervisor, first, ports)
+                    _write_endpoints(context, supervisor, first, ports, answers)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
         say(f"Stopping: what is in flight has {STOP_PATIENCE_SECONDS:g} s to finish")
@@ -155,13 +156,28 @@ def _wanted(routers: int) -> Iterator[tuple[str, Service]]:
         yield f"router-{number}", Service.ROUTER
     yield "tracker", Service.TRACKER
     yield "audit", Service.AUDIT
+    yield "gateway", Service.GATEWAY
 
 
-def _write_endpoints(context: Context, supervisor: Supervisor, first: int, ports: Mapping[str, int]) -> None:
-    """Say where everything is now: process ids change when something was started again, ports do not."""
+def _write_endpoints(
+    context: Context, supervisor: Supervisor, first: int, ports: Mapping[str, int], answers: Mapping[str, int]
+) -> None:
+    """Say where everything is now: process ids change when something was started again, ports do not.
+
+    Args:
+        context: of the command.
+        supervisor: has the services.
+        first: where this process shows its own metrics.
+        ports: where each service does.
+        answers: where those that are for HTTP answer.
+    """
     known = Endpoints.model_validate_json((context.data / "endpoints.json").read_bytes())
     services = {
-        one.name: ServiceEndpoint(pid=one.process.pid, observe=f"http://{HOST}:{ports[one.name]}")
+        one.name: ServiceEndpoint(
+            pid=one.process.pid,
+            observe=f"http://{HOST}:{ports[one.name]}",
+            url=f"http://{HOST}:{answers[one.name]}" if one.name in answers else None,
+        )
         for one in supervisor.services
         if one.process is not None
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -78,6 +78,10 @@ class Catalogue:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MisuseError(f"the catalogue of schemas cannot be read: {at}: {error!r}") from error
         return cls(versions)
+
+    def __iter__(self) -> Iterator[SchemaVersion]:
+        """Go through every version of every subject."""
+        return iter(self._by_id.values())
 
     def by_id(self, schema_id: int) -> SchemaVersion | None:
         """Return the schema that an id stands for, if any."""

@@ -24,18 +24,20 @@ class Link:
 
 
 @asynccontextmanager
-async def linked(kafka: KafkaSettings, *, client_id: str, root_public: bytes | None) -> AsyncIterator[Link]:
+async def linked(
+    kafka: KafkaSettings, *, codec: Codec, client_id: str, root_public: bytes | None
+) -> AsyncIterator[Link]:
     """Connect to an installation, and disconnect at the end.
 
     Args:
         kafka: how to reach the cluster.
+        codec: with the ids of the installation's schemas.
         client_id: shown in the brokers' logs and quotas.
         root_public: the Secretariat's first key, if pinned.
 
     Raises:
         UnavailableError: no broker answers.
     """
-    codec = Codec.load()
     client = RawClient(kafka, client_id=client_id)
     await client.start()
     try:

@@ -104,7 +104,9 @@ class Inbox:
         """
         found = locate(None if data is None else Path(data))
         signs = signer or KeyRing(found.data / "keys").signer(bureau)
-        async with linked(found.kafka, client_id=f"noticewire-bureau-{bureau}", root_public=found.root_public) as link:
+        async with linked(
+            found.kafka, codec=found.codec(), client_id=f"noticewire-bureau-{bureau}", root_public=found.root_public
+        ) as link:
             directory = await link.follower.at_its_end()
             if directory.installation is None:
                 raise UnavailableError("the installation is not founded yet")

@@ -115,6 +115,7 @@ class BureauHost:
         data: Path,
         kafka: KafkaSettings,
         root_public: bytes | None = None,
+        codec: Codec | None = None,
     ) -> AsyncIterator[Self]:
         """Connect bureaus to an installation.
 
@@ -124,12 +125,15 @@ class BureauHost:
             data: holds `keys/` and `bureaus/`.
             kafka: how to reach the cluster.
             root_public: the Secretariat's first key, if pinned.
+            codec: where an external registry gives the schemas their ids.
 
         Raises:
             RefusedError: a bureau's key is not here.
             UnavailableError: no broker answers, a topic is missing, or the installation is not founded.
         """
-        async with linked(kafka, client_id="noticewire-bureaus", root_public=root_public) as link:
+        async with linked(
+            kafka, codec=codec or Codec.load(), client_id="noticewire-bureaus", root_public=root_public
+        ) as link:
             directory = await link.follower.at_its_end()
             if directory.installation is None:
                 raise UnavailableError("the installation is not founded yet")

@@ -59,8 +59,9 @@ def test_up_is_watched(kafka: SharedKafka, prefix: str, tmp_path: Path) -> None:
     said: dict[str, str] = {}
     try:
         before = eventually(endpoints, seconds=120, what="the services are started")
-        assert set(before["services"]) == {"router-0", "tracker", "audit"}
+        assert set(before["services"]) == {"router-0", "tracker", "audit", "gateway"}
         eventually(ready, seconds=120, what="all are ready")
+        assert "notices.africa-value" in page(before["services"]["gateway"]["url"], "subjects")
         assert 'noticewire_service_restarts_total{name="tracker"} 0.0' in page(before["observe"], "metrics")
 
         os.kill(before["services"]["tracker"]["pid"], signal.SIGKILL)

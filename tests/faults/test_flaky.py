@@ -120,7 +120,12 @@ async def town(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> 
             world = await stack.enter_async_context(a_world(kafka.bootstrap_servers, prefix, data, bureaus=BUREAUS[1:]))
             links = [
                 await stack.enter_async_context(
-                    linked(world.kafka, client_id=name, root_public=world.keys.signer("ipsg").public)
+                    linked(
+                        world.kafka,
+                        codec=world.link.codec,
+                        client_id=name,
+                        root_public=world.keys.signer("ipsg").public,
+                    )
                 )
                 for name in ("router", "tracker", "producer")
             ]

@@ -19,6 +19,7 @@ from broker.model.message import Message
 from broker.model.naming import Origin, Shard, feed, inbox, ledger, partition_of
 from broker.model.outcome import BROKER
 from broker.observe.faultpoints import Faults
+from broker.schema.codec import Codec
 from broker.settings import KafkaSettings, RouterSettings
 from broker.topics.apply import TopicAdmin
 from broker.topics.plan import plan
@@ -181,7 +182,7 @@ async def a_world_on(kafka: KafkaSettings, data: Path, *, bureaus: Collection[st
     await TopicAdmin(kafka).apply(plan([seed.code for seed in seeds if not seed.is_service], kafka=kafka))
     keys = KeyRing(data / "keys")
     keys.make([seed.code for seed in seeds])
-    async with linked(kafka, client_id="test", root_public=keys.signer("ipsg").public) as link:
+    async with linked(kafka, codec=Codec.load(), client_id="test", root_public=keys.signer("ipsg").public) as link:
         installation = await found(
             seeds,
             keyring=keys,

@@ -14,7 +14,6 @@ from broker.cli.checks.finding import Finding, ok, problem, warning
 from broker.cli.context import Context
 from broker.errors import NoticewireError
 from broker.model.naming import SHARDS, Shard, feeds, ledger
-from broker.schema.codec import Codec
 from broker.store.engine import open_to_read, sqlite_url
 from broker.store.positions import next_offsets
 from broker.transport.kafka import RawClient, TopicPartition
@@ -67,7 +66,7 @@ async def _look(service: str, measure: Callable[[], Awaitable[Lags | None]], pat
 
 async def _routers(context: Context, client: RawClient) -> Lags:
     """Return how far the ledger is in each feed."""
-    codec = Codec.load()
+    codec = context.codec()
     ledgers = {shard: TopicPartition(ledger(shard.region), shard.partition) for shard in SHARDS}
     ends = await client.end_offsets(ledgers.values(), committed=True)
     positions: dict[TopicPartition, int] = {}

@@ -17,7 +17,6 @@ from broker.observe.counting import ArchiveMetrics
 from broker.observe.health import Health
 from broker.observe.lag import Lags
 from broker.observe.metrics import Metrics
-from broker.schema.codec import Codec
 from broker.transport.kafka import RawClient
 from broker.transport.publisher import Publisher
 from consumers.audit.service import AuditService
@@ -36,7 +35,7 @@ async def run(context: Context, client: RawClient, stopping: asyncio.Event, *, o
         watched(watch, client, port=observe_port),
         Publisher(context.kafka, client_id="noticewire-audit") as publisher,
     ):
-        _, installation = await founded(context, client, Codec.load())
+        _, installation = await founded(context, client, context.codec())
         audit = AuditService(
             client=client,
             archive=context.data / "archive",

@@ -15,7 +15,6 @@ from broker.observe.counting import RouterMetrics
 from broker.observe.faultpoints import faults_from
 from broker.observe.health import Health
 from broker.observe.metrics import Metrics, SharingMetrics
-from broker.schema.codec import Codec
 from broker.transport.kafka import RawClient
 from consumers.router.service import RouterService
 
@@ -27,7 +26,7 @@ async def run(context: Context, client: RawClient, stopping: asyncio.Event, *, o
     counting = RouterMetrics(metrics, withheld_reasons=WithheldReason, reject_reasons=RejectReason)
     watch = Watch(metrics=metrics)
     async with watched(watch, client, port=observe_port):
-        codec = Codec.load()
+        codec = context.codec()
         directory, installation = await founded(context, client, codec)
         router = RouterService(
             client=client,

@@ -11,7 +11,6 @@ from broker.model.receipt import DeclineReason, Stage
 from broker.observe.counting import TrackerMetrics
 from broker.observe.health import Health
 from broker.observe.metrics import Metrics, SharingMetrics
-from broker.schema.codec import Codec
 from broker.store.engine import open_store, sqlite_url
 from broker.transport.kafka import RawClient
 from consumers.tracker.judge import Reason
@@ -24,7 +23,7 @@ async def run(context: Context, client: RawClient, stopping: asyncio.Event, *, o
     sharing = SharingMetrics(metrics)
     watch = Watch(metrics=metrics, committed=lambda topic: topic.startswith("ledger."))
     async with watched(watch, client, port=observe_port):
-        codec = Codec.load()
+        codec = context.codec()
         directory, _ = await founded(context, client, codec)
         engine = await open_store(context.settings.tracker.url or sqlite_url(context.data / "tracker.db"))
         try:

@@ -33,7 +33,7 @@ def data(kafka: SharedKafka, prefix: str, tmp_path: Path, monkeypatch: pytest.Mo
 
     async def start() -> None:
         await TopicAdmin(settings).apply(plan(["zw", "fr", "ipsg"], kafka=settings))
-        async with linked(settings, client_id="test", root_public=root) as link:
+        async with linked(settings, codec=Codec.load(), client_id="test", root_public=root) as link:
             await found(
                 seeds_of(["zw", "fr"]),
                 keyring=keyring,

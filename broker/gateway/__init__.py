@@ -1,0 +1,1 @@
+"""What is answered over HTTP: one file per resource, put together in `app.py`."""

@@ -1,0 +1,32 @@
+"""The gateway's application: a list of resources."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from broker.gateway import registry
+from broker.schema.catalogue import Catalogue
+
+
+def build(*, catalogue: Catalogue, prefix: str = "") -> FastAPI:
+    """Return the application.
+
+    Args:
+        catalogue: the schemas, with the ids that are on the wire.
+        prefix: of the installation's topics.
+    """
+    # No pages of FastAPI's own: they load their scripts from elsewhere.
+    app = FastAPI(title="Noticewire", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(registry.router(catalogue, prefix=prefix))
+    app.add_exception_handler(HTTPException, _said)
+    return app
+
+
+async def _said(_: Request, error: Exception) -> JSONResponse:
+    """Say an error of HTTP's own (no such path, no such method) as a registry does; its clients read no other form."""
+    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    return JSONResponse({"error_code": status, "message": f"HTTP {status} {status.phrase}"}, status_code=status)

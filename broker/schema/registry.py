@@ -1,0 +1,229 @@
+"""An external schema registry: register the catalogue there, and learn which ids it gave.
+
+A registry never changes what an id stands for, so what was learned lies in the data folder for good: it is asked only
+for schemas whose ids are not there yet, at the start of a program, and may be away for the rest of the time.
+
+Protocol: docs.confluent.io/platform/current/schema-registry/develop/api.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from broker.errors import MisuseError, StorageError, UnavailableError
+from broker.schema.catalogue import Catalogue
+from broker.schema.codec import Codec
+from broker.schema.ids import SchemaIds
+from broker.schema.subjects import subject_names
+from broker.settings import SchemaRegistrySettings
+
+IDS = "schema-ids.json"
+"""In a data folder: the external ids. It belongs to the history: without it, the log cannot be read if the registry is
+lost, so backups hold it."""
+
+LEVEL = "FULL_TRANSITIVE"
+
+_JSON = "application/vnd.schemaregistry.v1+json"
+_REFUSED = range(400, 500)
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What became of registering a catalogue."""
+
+    subjects: tuple[str, ...]
+    """The names under which it is there now."""
+    ids: SchemaIds
+    unsettled: tuple[str, ...]
+    """Whose compatibility level the registry did not let us set."""
+
+
+def load_codec(settings: SchemaRegistrySettings, data: Path, *, prefix: str = "") -> Codec:
+    """Return the codec for an installation: with the catalogue's own ids, or with an external registry's.
+
+    Args:
+        settings: which registry, if any.
+        data: the folder that keeps the ids.
+        prefix: of the installation's topics.
+
+    Raises:
+        MisuseError: the catalogue is not registered there, or the registry's ids contradict the catalogue's.
+        UnavailableError: the registry does not answer, and an id that is needed is not on the disk.
+    """
+    catalogue = Catalogue.load()
+    return Codec(catalogue, load_ids(settings, data, catalogue=catalogue, prefix=prefix))
+
+
+def load_ids(settings: SchemaRegistrySettings, data: Path, *, catalogue: Catalogue, prefix: str = "") -> SchemaIds:
+    """Return what an external registry calls the catalogue's schemas.
+
+    Where none is set, the catalogue's own ids are written; those of one that was set before can still be read.
+
+    Raises:
+        MisuseError: as `load_codec`.
+        UnavailableError: as `load_codec`.
+    """
+    url, kept = _read(data / IDS)
+    if settings.url is None:
+        return SchemaIds(read=kept.read)
+    if url == settings.url and all(one.id in kept.written for one in catalogue):
+        return kept
+    with _asking(settings) as registry:
+        learned = _learn(registry, catalogue, prefix=prefix)
+    return _keep(settings, data, learned, catalogue=catalogue)
+
+
+def register(settings: SchemaRegistrySettings, data: Path, *, catalogue: Catalogue, prefix: str = "") -> Registered:
+    """Register every version of every subject, in order, and keep the ids; what is there already stays as it is.
+
+    Raises:
+        MisuseError: no registry is set, or it refuses a schema; or its ids contradict the catalogue's.
+        UnavailableError: the registry does not answer. Again is safe.
+    """
+    names = subject_names(catalogue.subjects(), prefix=prefix)
+    unsettled = []
+    with _asking(settings) as registry:
+        for name, subject in names.items():
+            # First, so that the registry, too, holds each version against the ones before it.
+            if not registry.has_set_level(name):
+                unsettled.append(name)
+            for version in catalogue.versions(subject):
+                registry.register(name, version.text)
+        learned = _learn(registry, catalogue, prefix=prefix)
+    ids = _keep(settings, data, learned, catalogue=catalogue)
+    return Registered(subjects=tuple(names), ids=ids, unsettled=tuple(unsettled))
+
+
+class _Registry:
+    """The few requests that are needed of the protocol."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def register(self, subject: str, text: str) -> None:
+        """Register a schema; one that is there already is not registered again."""
+        answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", {"schema": text})
+        if answer.status_code in _REFUSED:
+            raise MisuseError(f"the schema registry refuses {subject}: {_said(answer)}")
+
+    def find(self, subject: str, text: str) -> int | None:
+        """Return a schema's id under a subject, if it is there."""
+        answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}", {"schema": text})
+        if answer.status_code == _NOT_FOUND:
+            return None
+        if answer.status_code in _REFUSED:
+            raise MisuseError(f"the schema registry does not say what {subject} is: {_said(answer)}")
+        found = _body(answer).get("id")
+        return found if isinstance(found, int) else None
+
+    def has_set_level(self, subject: str) -> bool:
+        """Ask for FULL_TRANSITIVE; return whether the registry lets us."""
+        answer = self._ask("PUT", f"/config/{quote(subject, safe='')}", {"compatibility": LEVEL})
+        return answer.status_code not in _REFUSED
+
+    def _ask(self, method: str, path: str, body: dict[str, str]) -> httpx.Response:
+        try:
+            answer = self._client.request(method, path, content=json.dumps(body))
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"the schema registry does not answer ({type(error).__name__})") from error
+        if not answer.is_success and answer.status_code not in _REFUSED:
+            raise UnavailableError(f"the schema registry does not answer as one: {_said(answer)}")
+        return answer
+
+
+@contextmanager
+def _asking(settings: SchemaRegistrySettings) -> Iterator[_Registry]:
+    if settings.url is None:
+        raise MisuseError("no schema registry is set: NOTICEWIRE_SCHEMA_REGISTRY__URL")
+    auth = None
+    if settings.username is not None:
+        auth = httpx.BasicAuth(settings.username, settings.password.get_secret_value() if settings.password else "")
+    with httpx.Client(
+        base_url=settings.url,
+        auth=auth,
+        timeout=settings.timeout.total_seconds(),
+        headers={"Content-Type": _JSON, "Accept": f"{_JSON}, application/json"},
+    ) as client:
+        yield _Registry(client)
+
+
+def _learn(registry: _Registry, catalogue: Catalogue, *, prefix: str) -> SchemaIds:
+    """Ask for the id of each version under each name: registries may number by schema, or by subject."""
+    written: dict[int, int] = {}
+    read: dict[int, int] = {}
+    for name, subject in subject_names(catalogue.subjects(), prefix=prefix).items():
+        for version in catalogue.versions(subject):
+            found = registry.find(name, version.text)
+            if found is not None:
+                read.setdefault(found, version.id)
+            if name == subject:
+                if found is None:
+                    raise MisuseError(
+                        f"version {version.version} of {subject} is not in the schema registry: "
+                        "`noticewire schema register` puts it there"
+                    )
+                written[version.id] = found
+    return SchemaIds(written=written, read=read)
+
+
+def _keep(settings: SchemaRegistrySettings, data: Path, learned: SchemaIds, *, catalogue: Catalogue) -> SchemaIds:
+    """Write down what was learned beside what was known: records with a former registry's ids stay readable.
+
+    Raises:
+        MisuseError: an id already stands for another schema, so that old records would be read as what they are not.
+        StorageError: the folder cannot be written.
+    """
+    _, kept = _read(data / IDS)
+    for external, own in learned.read.items():
+        ours = catalogue.by_id(external)
+        stood_for = kept.read.get(external, own if ours is None else ours.id)
+        if stood_for != own:
+            raise MisuseError(
+                f"the schema registry's id {external} is that of schema {own} of the catalogue, and already stands for "
+                f"schema {stood_for} here: use a registry (or a context of it) whose ids do not meet those in use"
+            )
+    ids = SchemaIds(written=learned.written, read={**kept.read, **learned.read})
+    path = data / IDS
+    temporary = path.with_name(f".{path.name}")
+    text = json.dumps({"url": settings.url, "written": ids.written, "read": ids.read}, indent=1)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(path, error.strerror or "") from error
+    return ids
+
+
+def _read(path: Path) -> tuple[str | None, SchemaIds]:
+    """Return what is known, and of which registry."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        written, read = ({int(key): int(value) for key, value in found[part].items()} for part in ("written", "read"))
+        return str(found["url"]), SchemaIds(written=written, read=read)
+    except FileNotFoundError:
+        return None, SchemaIds()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MisuseError(f"{path} is not what was written there ({type(error).__name__})") from error
+
+
+def _body(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _said(answer: httpx.Response) -> str:
+    body = _body(answer)
+    return f"{body.get('error_code', answer.status_code)} {body.get('message', answer.reason_phrase)}"
