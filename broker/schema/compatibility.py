@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
 from typing import Any
@@ -46,10 +46,10 @@ def check_subject(versions: Iterable[SchemaVersion]) -> Iterator[Breach]:
         if shape is not None:
             shapes.append((version, shape))
         for one in found:
-            yield Breach(subject=version.subject, versions=(version.version,), **asdict(one))
+            yield _breach(one, version)
     for (older, old), (newer, new) in combinations(shapes, 2):
         for one in check_pair(old, new):
-            yield Breach(subject=older.subject, versions=(older.version, newer.version), **asdict(one))
+            yield _breach(one, older, newer)
 
 
 def check_pair(old: Shape, new: Shape) -> list[Obstacle]:
@@ -58,9 +58,13 @@ def check_pair(old: Shape, new: Shape) -> list[Obstacle]:
     Raises:
         MisuseError: Apache's package `avro` is not installed, or cannot parse one of the two.
     """
-    found = [*_refused(reader=old, writer=new, newer=False), *_refused(reader=new, writer=old, newer=True)]
+    found: dict[Obstacle, Obstacle] = {}
+    for one in (*_refused(reader=old, writer=new, newer=False), *_refused(reader=new, writer=old, newer=True)):
+        alike = replace(one, so="", instead="")
+        before = found.get(alike)
+        found[alike] = one if before is None else replace(before, so="neither reads what the other writes")
     said = {one.path for one in found}
-    return [*found, *(one for one in _stricter(old, new) if one.path not in said)]
+    return [*found.values(), *(one for one in _stricter(old, new) if one.path not in said)]
 
 
 def avro_refusal(*, reader: str, writer: str) -> str | None:
@@ -77,6 +81,17 @@ def avro_refusal(*, reader: str, writer: str) -> str | None:
     return f"{kinds} at {', '.join(sorted(result.locations))}: {'; '.join(sorted(result.messages))}"
 
 
+def _breach(one: Obstacle, *versions: SchemaVersion) -> Breach:
+    return Breach(
+        subject=versions[0].subject,
+        versions=tuple(version.version for version in versions),
+        path=one.path,
+        rule=one.rule,
+        problem=f"{one.problem}, so {one.so}" if one.so else one.problem,
+        instead=one.instead,
+    )
+
+
 def _refused(*, reader: Shape, writer: Shape, newer: bool) -> tuple[Obstacle, ...]:
     refusal = avro_refusal(reader=reader.text, writer=writer.text)
     if refusal is None:
@@ -85,7 +100,8 @@ def _refused(*, reader: Shape, writer: Shape, newer: bool) -> tuple[Obstacle, ..
         Obstacle(
             path="",
             rule=Rule.AVRO,
-            problem=f"{reader.label} cannot read what {writer.label} writes; Apache Avro's checker says: {refusal}",
+            problem=f"Apache Avro's checker says: {refusal}",
+            so=f"{reader.label} cannot read what {writer.label} writes",
             instead="leave what is at that place as it was, and put what changes into a new field with a default",
         ),
     )

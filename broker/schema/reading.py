@@ -34,6 +34,8 @@ class Obstacle:
     problem: str
     instead: str
     """What to do so that nothing breaks."""
+    so: str = ""
+    """Who cannot read what, where anybody cannot: `v1 cannot read what v2 writes`."""
 
 
 def obstacles(*, reader: Shape, writer: Shape, reader_is_newer: bool) -> tuple[Obstacle, ...]:
@@ -49,7 +51,7 @@ class _Walk:
 
     def __init__(self, reader: Shape, writer: Shape, *, reader_is_newer: bool) -> None:
         self._reader, self._writer, self._newer = reader, writer, reader_is_newer
-        self._cannot = f"so {reader.label} cannot read what {writer.label} writes"
+        self._so = f"{reader.label} cannot read what {writer.label} writes"
 
     def at(self, reader: Part, writer: Part, path: str, seen: _Seen) -> Iterator[Obstacle]:
         reader, writer = self._reader.follow(reader), self._writer.follow(writer)
@@ -82,14 +84,14 @@ class _Walk:
                 yield from self.at(one, branch, path, seen)
                 return
         name, reads = self._writer.describe(branch), self._reader.describe(reader)
-        where = "gone" if self._newer else "new"
         yield Obstacle(
             path=path,
             rule=Rule.BRANCH_UNKNOWN,
             problem=f"the union's branch {name} of {self._writer.label} is not in {self._reader.label},"
-            f" which has {reads}, {self._cannot}",
+            f" which has {reads}",
+            so=self._so,
             instead=f"keep the branch {name}; it may be left unused"
-            if where == "gone"
+            if self._newer
             else f"leave the union as it is, and put {name} into a new field beside it, with null as its default;"
             " an enum with a default can say which of the two counts",
         )
@@ -105,11 +107,13 @@ class _Walk:
         if kind == "record":
             yield from self._fields(reader, writer, path, seen)
         elif kind == "fixed" and reader["size"] != writer["size"]:
+            sides = ((self._reader.label, reader), (self._writer.label, writer))
+            sizes = [f"{part['size']} bytes in {label}" for label, part in (reversed(sides) if self._newer else sides)]
             yield Obstacle(
                 path=path,
                 rule=Rule.TYPE_CHANGED,
-                problem=f"fixed {short(reader['name'])} has {writer['size']} bytes in {self._writer.label} and"
-                f" {reader['size']} in {self._reader.label}, {self._cannot}",
+                problem=f"fixed {short(reader['name'])} has {' and '.join(sizes)}",
+                so=self._so,
                 instead="keep the size, and add a new field with a default for the other",
             )
         elif kind == "enum":
@@ -135,7 +139,8 @@ class _Walk:
             return Obstacle(
                 path=path,
                 rule=Rule.FIELD_RENAMED,
-                problem=f"{name} is called {renamed} in {other} and has no default in {me}, {self._cannot}",
+                problem=f"{name} is called {renamed} in {other} and has no default in {me}",
+                so=self._so,
                 instead=f"keep the name {old}: on the wire it is for ever, and its doc can say the better one. If {new}"
                 f" is something else, keep {old} and add {new} with a default beside it. (An alias on {new} lets new"
                 f" programs read old records; old programs still wait for {old})",
@@ -145,14 +150,16 @@ class _Walk:
             return Obstacle(
                 path=path,
                 rule=Rule.FIELD_NEEDS_DEFAULT,
-                problem=f"{name} is new in {me} and has no default, {self._cannot}",
+                problem=f"{name} is new in {me} and has no default",
+                so=self._so,
                 instead=f'give {name} a default, such as "type": ["null", {kind}], "default": null, and let the model'
                 " ask for it where it is required",
             )
         return Obstacle(
             path=path,
             rule=Rule.FIELD_NEEDS_DEFAULT,
-            problem=f"{name} is gone in {other} and has no default in {me}, {self._cannot}",
+            problem=f"{name} is gone in {other} and has no default in {me}",
+            so=self._so,
             instead=f"keep {name} ({kind}): programs with {me} wait for it for ever. If it means nothing any more, say"
             " so in its doc and write an empty value",
         )
@@ -179,7 +186,8 @@ class _Walk:
         return Obstacle(
             path=path,
             rule=Rule.TYPE_CHANGED,
-            problem=f"its type is {change} from {old} to {new}, {self._cannot}",
+            problem=f"its type is {change} from {old} to {new}",
+            so=self._so,
             instead=f"keep {old}; a narrower range is the model's to check"
             if narrowed and self._newer
             else f"keep {old}, and put {new} into a new field with a default beside it",
@@ -187,12 +195,12 @@ class _Walk:
 
     def _name_changed(self, kind: str, reader: Part, writer: Part, path: str) -> Obstacle:
         mine, theirs = short(reader["name"]), short(writer["name"])
-        old = theirs if self._newer else mine
+        old, new = (theirs, mine) if self._newer else (mine, theirs)
         return Obstacle(
             path=path,
             rule=Rule.TYPE_RENAMED,
-            problem=f"the {kind} is {theirs} in {self._writer.label} and {mine} in {self._reader.label},"
-            f" {self._cannot}",
+            problem=f"the {kind} {old} is renamed to {new}",
+            so=self._so,
             instead=f"keep the name {old}: only a new program could know an alias. Its doc can say the better name",
         )
 
@@ -202,14 +210,15 @@ class _Walk:
             return Obstacle(
                 path=path,
                 rule=Rule.SYMBOL_REMOVED,
-                problem=f"enum {enum} no longer has {symbols} and has no default, {self._cannot}",
+                problem=f"enum {enum} no longer has {symbols} and has no default",
+                so=self._so,
                 instead=f"keep {symbols}; a symbol that is not used any more does no harm",
             )
         return Obstacle(
             path=path,
             rule=Rule.SYMBOL_NEEDS_DEFAULT,
-            problem=f"enum {enum} has the new symbol {symbols}, and no default in {self._reader.label} to read it as,"
-            f" {self._cannot}",
+            problem=f"enum {enum} has the new symbol {symbols}, and no default in {self._reader.label} to read it as",
+            so=self._so,
             instead=f"leave {enum} as it is and add a new field with an enum of its own, which has a default symbol"
             ' from its first version on ("default": "unknown"); a default that is added now does not reach the programs'
             f" that have {self._reader.label}",
