@@ -78,7 +78,8 @@ async def accept(world: World, bureau: str) -> None:
     client = Inbox(desk=desk, reader=reader, follower=world.link.follower, publisher=world.link.publisher, follow=False)
     async with client:
         async for delivery in client:
-            await client.acknowledge(delivery, Stage.ACCEPTED)
+            if delivery.kind.takes_receipts:
+                await client.acknowledge(delivery, Stage.ACCEPTED)
     state.close()
 
 
