@@ -31,6 +31,8 @@ class Bureau:
     agreement: tuple[Subscription, ...] = ()
     """What an entity may subscribe to; a member needs none."""
     keys: tuple[PublicKey, ...] = ()
+    reads: int = 1
+    """The newest version of the format that it reads."""
     version: int = 0
     """How many changes of it have taken effect; the next change names this number."""
 

@@ -32,6 +32,7 @@ class Group:
     subscriptions: tuple[Subscription, ...]
     clearance: Classification
     status: BureauStatus
+    reads: int
     codes: frozenset[str]
 
 
@@ -85,6 +86,17 @@ class Directory:
         """Return everyone but our own services, grouped by all that the rules look at; each bureau is in one group."""
         return self._groups
 
+    def readers_below(self, version: int) -> Mapping[int, frozenset[str]]:
+        """Return the codes of those who read only what is older than a version, by the newest version that they read.
+
+        Empty once everybody reads that version: what this costs, it costs only while somebody lags behind.
+        """
+        found: dict[int, frozenset[str]] = {}
+        for group in self._groups:
+            if group.reads < version:
+                found[group.reads] = found.get(group.reads, frozenset()) | group.codes
+        return found
+
     def key(self, key_id: str) -> tuple[str, PublicKey] | None:
         """Return whose key this is, and the key, whether it counts now or not."""
         return self._keys.get(key_id)
@@ -96,9 +108,16 @@ class Directory:
 
 
 def _grouped(bureaus: Iterable[Bureau]) -> tuple[Group, ...]:
-    groups: dict[tuple[bool, Region, tuple[Subscription, ...], Classification, BureauStatus], set[str]] = {}
+    groups: dict[tuple[bool, Region, tuple[Subscription, ...], Classification, BureauStatus, int], set[str]] = {}
     for bureau in bureaus:
         if not bureau.is_service:
-            alike = (bureau.is_member, bureau.region, bureau.subscriptions, bureau.clearance, bureau.status)
+            alike = (
+                bureau.is_member,
+                bureau.region,
+                bureau.subscriptions,
+                bureau.clearance,
+                bureau.status,
+                bureau.reads,
+            )
             groups.setdefault(alike, set()).add(bureau.code)
     return tuple(Group(*alike, frozenset(codes)) for alike, codes in groups.items())

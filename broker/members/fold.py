@@ -188,6 +188,7 @@ class DirectoryFold:
             subscriptions=change.subscriptions,
             agreement=change.agreement,
             keys=self._new_keys(change),
+            reads=change.reads or 1,
             version=1,
         )
 
@@ -206,6 +207,8 @@ class DirectoryFold:
                 return replace(bureau, agreement=change.agreement)
             case ChangeKind.SUBSCRIPTIONS_SET:
                 return replace(bureau, subscriptions=change.subscriptions)
+            case ChangeKind.READS_SET if change.reads is not None:
+                return replace(bureau, reads=change.reads)
             case _:
                 raise _IneffectiveError(NoEffect.INCOMPLETE)
 

@@ -18,6 +18,11 @@ def the_secretariat(change: DirectoryChange, _bureau: Bureau | None) -> bool:
     return change.author == SECRETARIAT
 
 
+def the_secretariat_or_itself(change: DirectoryChange, bureau: Bureau | None) -> bool:
+    """Which programs a bureau runs, it knows best."""
+    return the_secretariat(change, bureau) or (change.author == change.code and bureau is not None)
+
+
 def the_secretariat_or_itself_within_its_rights(change: DirectoryChange, bureau: Bureau | None) -> bool:
     """A bureau narrows or widens its own subscriptions within its rights."""
     if the_secretariat(change, bureau):
@@ -35,6 +40,7 @@ RIGHTS: Mapping[ChangeKind, Right] = MappingProxyType(
         ChangeKind.CLEARANCE_SET: the_secretariat,
         ChangeKind.AGREEMENT_SET: the_secretariat,
         ChangeKind.SUBSCRIPTIONS_SET: the_secretariat_or_itself_within_its_rights,
+        ChangeKind.READS_SET: the_secretariat_or_itself,
     }
 )
 """Who may make each kind of change. What stands in no row (a kind that came later) nobody may."""

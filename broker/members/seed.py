@@ -15,6 +15,7 @@ from broker.model.change import BureauFacts, BureauKind, ChangeKind, DirectoryCh
 from broker.model.message import Classification, Status
 from broker.model.naming import Region
 from broker.model.outcome import BROKER
+from broker.model.versions import FORMAT_VERSION
 
 AUDIT = "audit"
 """Who signs the archive's tree roots."""
@@ -93,6 +94,7 @@ def entering(seed: Seed, *, key: PublicKey, at: datetime, installation: str) -> 
         keys=(key,),
         agreement=seed.agreement,
         subscriptions=seed.subscriptions,
+        reads=None if seed.is_service else FORMAT_VERSION,  # whoever starts today runs today's programs
     )
 
 

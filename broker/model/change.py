@@ -88,6 +88,8 @@ class ChangeKind(StrEnum):
     AGREEMENT_SET = "agreement_set"
     """What an entity's agreement lets it subscribe to."""
     SUBSCRIPTIONS_SET = "subscriptions_set"
+    READS_SET = "reads_set"
+    """The newest version of the format that the bureau's programs read."""
 
 
 class BureauFacts(Model):
@@ -119,3 +121,5 @@ class DirectoryChange(Model):
     clearance: Classification | None = None
     agreement: Subscriptions = ()
     subscriptions: Subscriptions = ()
+    reads: int | None = Field(default=None, ge=1, lt=2**31)
+    """The newest version of notices and diffusions that the bureau reads; of one that never said so, the first."""

@@ -113,6 +113,8 @@ class AskedFor(StrEnum):
     PROTECTION = "protection"
     """Find and protect: never to hold against the person's will, save a child."""
     SIMILAR_CASES = "similar_cases"
+    ASSETS = "assets"
+    """What the person owns or controls, where it is, and through whom."""
 
 
 class ContactKind(StrEnum):

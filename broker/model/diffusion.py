@@ -10,7 +10,7 @@ from broker.model.message import Message
 
 
 class DiffusionKind(StrEnum):
-    """What the sender asks for; the kinds of version 1 (silver is version 2's)."""
+    """What the sender asks for; silver came with version 2."""
 
     UNKNOWN = "unknown"
     ARREST = "arrest"
@@ -20,6 +20,8 @@ class DiffusionKind(StrEnum):
     IDENTIFICATION = "identification"
     WARNING = "warning"
     MISSING = "missing"
+    SILVER = "silver"
+    """Trace criminal assets: the pilot of 2025 (domain section 2)."""
 
 
 class Diffusion(Message):

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from broker.model.base import BureauCode, Digest, Model, Moment
+from broker.model.content import Few
 from broker.model.message import Event
 from broker.model.naming import Origin
 
@@ -38,6 +39,18 @@ class WithheldReason(StrEnum):
     """The Secretariat suspended the bureau."""
     NOT_ASKED_FOR = "not_asked_for"
     """EXERCISE or TEST, and no subscription of the bureau asks for that (rule 6)."""
+    UNREADABLE = "unreadable"
+    """The bureau reads an older version of the format, in which the message cannot be said without loss."""
+
+
+class Rewritten(Model):
+    """A message as it was written for bureaus that read an older version of the format; signed by the broker."""
+
+    version: int = Field(ge=1, lt=2**31)
+    digest: Digest
+    """SHA-256 of the value that they were given."""
+    delivered: str
+    """Their codes: some of the entry's `delivered`."""
 
 
 class LedgerEntry(Model):
@@ -68,6 +81,8 @@ class LedgerEntry(Model):
     """`WithheldReason` to codes: candidates (and, for an end, holders) from whom entitlement took the message."""
     reason: str | None = None
     """`RejectReason`, where rejected."""
+    rewritten: Few[Rewritten] = ()
+    """Who among `delivered` was given it in an older version of the format."""
 
     @property
     def origin(self) -> Origin:

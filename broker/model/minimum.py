@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from broker.model.asset import Asset, AssetKind
 from broker.model.content import AttachmentKind, Judicial
 from broker.model.diffusion import DiffusionKind
 from broker.model.message import Message
@@ -140,6 +141,11 @@ _SPECIAL = "a special notice is about whom the UN Security Council lists, with r
 _ARREST = "a wanted diffusion states name, facts, offence, charge and a valid warrant (RPD articles 97-101; our choice)"
 _DIFFUSION = "a diffusion says whom or what it is about, and what is asked (RPD articles 97-101; our choice)"
 
+_SILVER = (
+    "a silver notice or diffusion names a person, an offence, and property, vehicle, vessel, account or company "
+    "(domain section 2: the pilot of 2025)"
+)
+
 _WANTED = (SubjectRole.WANTED, SubjectRole.CHARGED, SubjectRole.CONVICTED)
 _LOST = (SubjectRole.MISSING, SubjectRole.VICTIM, SubjectRole.UNIDENTIFIED)
 _DESCRIBED_BY_TEXT = (SubjectKind.MODUS_OPERANDI, SubjectKind.OBJECT, SubjectKind.VEHICLE, SubjectKind.DOCUMENT)
@@ -153,6 +159,38 @@ def _purple_description(message: Message) -> object:
 
 def _danger_explained(message: Message) -> object:
     return message.assessment or message.subject.threat or message.subject.modus_operandi
+
+
+def _can_be_found(asset: Asset) -> bool:
+    """Something in it leads to the thing: a number in a register, a name, a place."""
+    place, vehicle, vessel, account = asset.property, asset.vehicle, asset.vessel, asset.account
+    match asset.kind:
+        case AssetKind.PROPERTY:
+            return place is not None and bool(place.reference or place.address)
+        case AssetKind.VEHICLE:
+            return vehicle is not None and bool(vehicle.vin or vehicle.plate)
+        case AssetKind.VESSEL:
+            return vessel is not None and bool(vessel.imo_number or vessel.registration or vessel.name)
+        case AssetKind.ACCOUNT:
+            return account is not None and bool(account.number or account.institution)
+        case AssetKind.COMPANY:
+            return asset.company is not None
+        case AssetKind.UNKNOWN:
+            return False
+
+
+_SILVER_MINIMUM = (
+    _kinds(_SILVER, SubjectKind.PERSON, SubjectKind.ASSETS),
+    Datum("subject.person.name", lambda m: _person(m).name, "the name of the person is missing", _SILVER),
+    Datum("subject.assets", lambda m: m.subject.assets, "no asset is given", _SILVER),
+    Datum(
+        "subject.assets",
+        lambda m: all(map(_can_be_found, m.subject.assets)),
+        "one of them has no number, name or place that leads to it",
+        _SILVER,
+    ),
+    _offences(_SILVER),
+)
 
 
 MINIMUM: dict[NoticeType | DiffusionKind, tuple[Datum, ...]] = {
@@ -253,6 +291,8 @@ MINIMUM: dict[NoticeType | DiffusionKind, tuple[Datum, ...]] = {
             _SPECIAL,
         ),
     ),
+    NoticeType.SILVER: _SILVER_MINIMUM,
+    DiffusionKind.SILVER: _SILVER_MINIMUM,
     DiffusionKind.ARREST: (
         _kinds(_ARREST, SubjectKind.PERSON),
         _roles(_ARREST, *_WANTED, SubjectRole.SUSPECT),

@@ -13,7 +13,7 @@ from broker.model.message import Message
 
 
 class NoticeType(StrEnum):
-    """The colours of version 1 (RPD articles 82-95); silver is version 2's."""
+    """The colours (RPD articles 82-95); silver came with version 2."""
 
     UNKNOWN = "unknown"
     RED = "red"
@@ -32,6 +32,8 @@ class NoticeType(StrEnum):
     """An imminent threat."""
     SPECIAL = "special"
     """Subject to sanctions of the UN Security Council."""
+    SILVER = "silver"
+    """Trace criminal assets: the pilot of 2025 (domain section 2)."""
 
 
 class Measure(StrEnum):

@@ -59,6 +59,7 @@ class Rule(StrEnum):
     )
     VICTIM_CONTACT = "a message about a victim or a witness says whom to call (domain section 6, victim rule 7)"
     PUBLIC_CONSENT = "what is for police only has no public extract (RPD article 61)"
+    SILVER_PUBLIC = "no extract of a silver notice is public (domain section 2: the pilot of 2025)"
     PART = "the part named by the subject's kind describes it (design section 3)"
     OFFENCE = "a category of the catalogue of offences, all of them ordinary-law crimes (Constitution, article 3)"
     POSSIBLE_DATE = "nobody is born after the event, and no event lies ahead of its message"
@@ -191,8 +192,10 @@ def _victims(message: Message) -> Problems:
         yield InvalidFieldError("public_extract", "is consented to", Rule.VICTIM_PUBLIC)
 
 
-def _police_only(message: Message) -> Problems:
-    """Consent to a public extract contradicts *police only*."""
+def _never_public(message: Message) -> Problems:
+    """Consent to a public extract contradicts *police only*, and the silver pilot."""
+    if message.public_extract and message.wire_type == NoticeType.SILVER:
+        yield InvalidFieldError("public_extract", "is consented to", Rule.SILVER_PUBLIC)
     if message.public_extract and HandlingCode.POLICE_ONLY in message.handling_codes:
         yield InvalidFieldError("public_extract", "contradicts police_only", Rule.PUBLIC_CONSENT)
 
@@ -209,8 +212,11 @@ def _retention(message: Message) -> Problems:
 def _minimum(message: Message) -> Problems:
     """What the type or kind needs is there, and the part that describes the subject."""
     kind = message.subject.kind
-    if kind != UNKNOWN and getattr(message.subject, kind.value) is None:
+    if kind != UNKNOWN and not getattr(message.subject, kind.value):
         yield InvalidFieldError(f"subject.{kind}", "is missing", Rule.PART)
+    for at, asset in enumerate(message.subject.assets):
+        if asset.kind != UNKNOWN and getattr(asset, asset.kind.value) is None:
+            yield InvalidFieldError(f"subject.assets[{at}].{asset.kind}", "is missing", Rule.PART)
     sort = message.type if isinstance(message, Notice) else message.kind if isinstance(message, Diffusion) else None
     for datum in MINIMUM.get(sort, ()) if sort is not None else ():
         if not datum.given(message):
@@ -270,7 +276,7 @@ ALWAYS: tuple[Callable[[Message], Problems], ...] = (
     _event,
     _circulation,
     _victims,
-    _police_only,
+    _never_public,
     _retention,
 )
 """Rules for every event."""

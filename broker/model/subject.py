@@ -14,9 +14,11 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from broker.model.asset import Asset
 from broker.model.base import Model
 from broker.model.content import CountryCode, Few, LanguageCode, Line, Place, Prose
 from broker.model.dates import ADULT_AT_YEARS, PartialDate
+from broker.model.item import Item, Vehicle
 
 
 class SubjectKind(StrEnum):
@@ -32,6 +34,8 @@ class SubjectKind(StrEnum):
     DOCUMENT = "document"
     THREAT = "threat"
     MODUS_OPERANDI = "modus_operandi"
+    ASSETS = "assets"
+    """What crime has yielded, beside the person whose it is."""
 
 
 class SubjectRole(StrEnum):
@@ -221,43 +225,6 @@ class Organisation(Model):
     description: Prose | None = None
 
 
-class ItemKind(StrEnum):
-    """What sort of object."""
-
-    UNKNOWN = "unknown"
-    FIREARM = "firearm"
-    VESSEL = "vessel"
-    EXPLOSIVE = "explosive"
-    SUBSTANCE = "substance"
-    CONCEALMENT = "concealment"
-    OTHER = "other"
-
-
-class Item(Model):
-    """An object."""
-
-    kind: ItemKind
-    description: Prose | None = None
-    make: Line | None = None
-    model: Line | None = None
-    serial_number: Line | None = None
-    """A firearm's, or a vessel's IMO number."""
-    country: CountryCode | None = None
-    """Of origin; a vessel's flag."""
-
-
-class Vehicle(Model):
-    """A vehicle."""
-
-    vin: Line | None = None
-    plate: Line | None = None
-    country: CountryCode | None = None
-    make: Line | None = None
-    model: Line | None = None
-    colour: Line | None = None
-    description: Prose | None = None
-
-
 class ThreatKind(StrEnum):
     """Where the harm would come from (RPD article 93)."""
 
@@ -311,6 +278,8 @@ class Subject(Model):
     document: Document | None = None
     threat: Threat | None = None
     modus_operandi: ModusOperandi | None = None
+    assets: Few[Asset] = ()
+    """What is to be traced; the person whose it is stands in `person`."""
 
     @property
     def is_victim_or_witness(self) -> bool:

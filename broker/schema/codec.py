@@ -27,7 +27,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from io import BytesIO
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 from uuid import UUID
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -47,6 +47,7 @@ from broker.model.receipt import Receipts
 from broker.model.rejection import Rejection, RejectReason
 from broker.schema.catalogue import Catalogue, SchemaVersion
 from broker.schema.ids import SchemaIds
+from broker.schema.older import OlderVersion
 
 SUBJECTS: dict[str, type[Model]] = {
     "notice": Notice,
@@ -88,8 +89,21 @@ _BRANCHES: dict[type, str] = {
 T = TypeVar("T", bound=Model)
 
 
+class _Writer(NamedTuple):
+    """How one model is written by one version of its schema."""
+
+    frame: bytes
+    schema: Any
+    plain: Callable[[Any], Any]
+    older: OlderVersion | None = None
+    """What this version lacks; None for the newest."""
+
+
 class Codec:
-    """Encodes with each subject's newest schema, decodes what any version wrote. Holds no state between calls."""
+    """Encodes with each subject's newest schema or an older one, decodes what any version wrote.
+
+    Holds no state between calls.
+    """
 
     def __init__(self, catalogue: Catalogue, ids: SchemaIds | None = None) -> None:
         """Parse every schema of a catalogue once.
@@ -99,38 +113,56 @@ class Codec:
             ids: what an external registry calls them; the catalogue's own ids are read in any case.
         """
         ids = ids or SchemaIds()
-        self._writers: dict[type[Model], tuple[bytes, Any, Callable[[Any], Any]]] = {}
+        self._writers: dict[type[Model], _Writer] = {}
+        self._older: dict[tuple[type[Model], int], _Writer] = {}
         self._readers: dict[int, tuple[type[Model], Any, Any]] = {}
+        self._versions: dict[int, int] = {}
         for subject, model in SUBJECTS.items():
             newest = catalogue.newest(subject)
-            reader_schema = _parsed(newest)
-            self._writers[model] = (_FRAME.pack(_MAGIC, ids.on_the_wire(newest.id)), reader_schema, _plain(model))
+            reader_schema, plain = _parsed(newest), _plain(model)
             for version in catalogue.versions(subject):
                 same = version.id == newest.id
-                self._readers[version.id] = (model, reader_schema if same else _parsed(version), reader_schema)
-        self._readers |= {external: self._readers[own] for external, own in ids.read.items()}
+                schema = reader_schema if same else _parsed(version)
+                writer = _Writer(_FRAME.pack(_MAGIC, ids.on_the_wire(version.id)), schema, plain)
+                if same:
+                    self._writers[model] = writer
+                else:
+                    self._older[model, version.version] = writer._replace(older=OlderVersion.of(version))
+                self._readers[version.id] = (model, schema, reader_schema)
+                self._versions[version.id] = version.version
+        for external, own in ids.read.items():
+            self._readers[external], self._versions[external] = self._readers[own], self._versions[own]
 
     @classmethod
     def load(cls, ids: SchemaIds | None = None) -> Codec:
         """Return a codec for the schemas that the program ships."""
         return cls(Catalogue.load(), ids)
 
-    def encode(self, value: Model) -> bytes:
-        """Return the framed bytes of a value, by its subject's newest schema.
+    def encode(self, value: Model, *, version: int | None = None) -> bytes:
+        """Return the framed bytes of a value.
+
+        Args:
+            value: one of `SUBJECTS`.
+            version: of its subject's schema; the newest one where left out.
 
         Raises:
-            InvalidFieldError: a message is larger than a feed takes, or something in it than Avro's types are.
+            InvalidFieldError: a message is larger than a feed takes, or something in it than Avro's types are; or it
+                states what the older version has no place for.
             TypeError: the model has no subject.
         """
-        known = self._writers.get(type(value))
-        if known is None:
+        writer = self._writers.get(type(value)) if version is None else self._writer_of(type(value), version)
+        if writer is None:
             msg = f"{type(value).__name__} has no schema"
             raise TypeError(msg)
-        frame, schema, plain = known
+        if writer.older is not None:
+            lost = next(writer.older.losses(value), None)
+            if lost is not None:
+                problem = f"cannot be said in version {version}"
+                raise InvalidFieldError(lost, problem, "an older version holds only what it has words for")
         out = BytesIO()
-        out.write(frame)
+        out.write(writer.frame)
         try:
-            schemaless_writer(out, schema, plain(value))
+            schemaless_writer(out, writer.schema, writer.plain(value))
         except (OverflowError, UnicodeEncodeError) as error:  # a number of over 64 bits; half a surrogate pair
             problem = f"holds what Avro cannot carry ({type(error).__name__})"
             raise InvalidFieldError("message", problem, "64-bit numbers and Unicode text") from None
@@ -138,6 +170,20 @@ class Codec:
         if len(data) > VALUE_BYTES_MAX and isinstance(value, Notice | Diffusion):
             raise InvalidFieldError("message", f"takes {len(data)} bytes", f"at most {VALUE_BYTES_MAX} bytes")
         return data
+
+    def _writer_of(self, model: type[Model], version: int) -> _Writer | None:
+        newest = self._writers.get(model)
+        if newest is not None and self.version_of(newest.frame) == version:
+            return newest
+        writer = self._older.get((model, version))
+        if writer is None and newest is not None:
+            raise InvalidFieldError("version", f"{model.__name__} has no version {version}", "one of the catalogue's")
+        return writer
+
+    def version_of(self, data: bytes) -> int:
+        """Return by which version of its subject's schema framed bytes were written; 0 for what nothing can read."""
+        schema_id = _FRAME.unpack_from(data)[1] if len(data) >= _FRAME.size else 0
+        return self._versions.get(schema_id, 0)
 
     def decode(self, data: bytes, *expected: type[T]) -> T:
         """Return the value that framed bytes hold; it must be of one of the expected models, if any are named.

@@ -42,14 +42,18 @@ MENDS = "mends"
 ORIGIN = "origin"
 """Added by the router: where the record was first written, `notices.africa/1/42`."""
 
+ISSUER_DIGEST = "issuer-digest"
+"""Added by the router where it wrote a message in an older version of the format: SHA-256, in hexadecimal, of the value
+that the issuer signed. `key-id` and `signature` are the broker's then."""
+
 PASSED_ON = (SPEC_VERSION, ID, TYPE, SOURCE, TIME, SUBJECT, CONTENT_TYPE, TRACEPARENT, KEY_ID, SIGNATURE, MENDS)
 """What the router copies into inboxes; no others, because what a stranger adds could hold anything."""
 
 AVRO = "application/vnd.confluent.avro"
 """A framed Avro body: 0x00, the schema id, the body."""
 
-_KNOWN = {*PASSED_ON, ORIGIN}
-_REQUIRED = (SPEC_VERSION, ID, TYPE, SOURCE, TIME, SUBJECT, CONTENT_TYPE)
+_KNOWN = {*PASSED_ON, ORIGIN, ISSUER_DIGEST}
+REQUIRED = (SPEC_VERSION, ID, TYPE, SOURCE, TIME, SUBJECT, CONTENT_TYPE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 RecordHeaders = list[tuple[str, bytes]]
@@ -75,6 +79,7 @@ class Headers:
     """Empty where there was none, or none in base64: then it does not hold."""
     mends: str | None = None
     origin: str | None = None
+    issuer_digest: str | None = None
 
 
 def signed_headers(
@@ -134,7 +139,7 @@ def parse_headers(headers: Iterable[tuple[str | bytes, bytes | None]]) -> Header
         if name in texts:
             raise _undecodable(f"header {name} is there twice")
         texts[name] = text
-    for name in _REQUIRED:
+    for name in REQUIRED:
         if name not in texts:
             raise _undecodable(f"header {name} is missing")
     if texts[SPEC_VERSION] != "1.0":
@@ -154,6 +159,7 @@ def parse_headers(headers: Iterable[tuple[str | bytes, bytes | None]]) -> Header
         signature=_from_base64(texts.get(SIGNATURE, "")),
         mends=texts.get(MENDS),
         origin=texts.get(ORIGIN),
+        issuer_digest=texts.get(ISSUER_DIGEST),
     )
 
 
@@ -194,6 +200,28 @@ def traceparent_of(headers: Iterable[tuple[str | bytes, bytes | None]]) -> str |
     found = next((content for name, content in headers if name == TRACEPARENT), None)
     text = (found or b"").decode(errors="replace")
     return text if _TRACEPARENT.fullmatch(text) else None
+
+
+def rewritten_headers(
+    headers: Iterable[tuple[str | bytes, bytes | None]],
+    *,
+    origin: str,
+    key_id: str,
+    signature: bytes,
+    issuer_digest: bytes,
+) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers of an inbox record that holds a message in an older version of the format.
+
+    Args:
+        headers: the issuer's record's.
+        origin: where that lies.
+        key_id: of the broker's key.
+        signature: the broker's, over the rewritten value.
+        issuer_digest: of the value that the issuer signed.
+    """
+    signed = {KEY_ID: key_id.encode(), SIGNATURE: b64encode(signature)}
+    kept = tuple((name, signed.get(name, content)) for name, content in passed_on(headers, origin=origin))
+    return (*kept, (ISSUER_DIGEST, issuer_digest.hex().encode()))
 
 
 def new_traceparent() -> str:

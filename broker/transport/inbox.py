@@ -75,7 +75,7 @@ class Delivery:
         kind: which of the four it is.
         content: what it says, typed.
         id: the message's, notice of end's, outcome's or reminder's own id.
-        signer: who signed it: the issuer, or `broker`.
+        signer: whose word it is: the issuer's, or `broker`'s.
         number: the notice number.
         origin: where the issuer's message lies on its feed; of a reminder, where that lies among the commands.
         digest: SHA-256 of `value`; receipts carry it.
@@ -198,8 +198,10 @@ class InboxDecoder:
             raise RejectedRecordError(RejectReason.MISPLACED, "it reminds others")
         value = record.value or b""
         signer = content.issuer if isinstance(content, Notice | Diffusion) else BROKER
+        # What the router wrote in an older version of the format, for who reads no newer one, it has signed itself.
+        proven_by = BROKER if letter.headers.issuer_digest is not None else signer
         appended_at = from_epoch_ms(record.timestamp_ms)
-        self._prove(letter, value, signer=signer, appended_at=appended_at, directory=directory)
+        self._prove(letter, value, signer=proven_by, appended_at=appended_at, directory=directory)
         kind, own_id = _kind_and_id(content)
         return Delivery(
             bureau=bureau,

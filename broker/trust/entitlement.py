@@ -12,6 +12,7 @@ from broker.members.bureau import Bureau
 from broker.model.change import BureauStatus
 from broker.model.ledger import WithheldReason
 from broker.model.message import Message, Status
+from broker.model.versions import FORMAT_VERSION, needs
 from broker.trust.candidates import matches, named
 
 Predicate = Callable[[Message, Bureau], bool]
@@ -55,6 +56,11 @@ def is_not_asked_for(message: Message, bureau: Bureau) -> bool:
     )
 
 
+def is_unreadable(message: Message, bureau: Bureau) -> bool:
+    """The bureau reads an older version of the format, in which the message cannot be said without loss."""
+    return bureau.reads < FORMAT_VERSION and bureau.reads < needs(message)
+
+
 Rules = tuple[tuple[WithheldReason, Predicate], ...]
 
 RULES: Rules = (
@@ -63,8 +69,10 @@ RULES: Rules = (
     (WithheldReason.VICTIM, is_victim_of_others),
     (WithheldReason.SUSPENDED, is_suspended),
     (WithheldReason.NOT_ASKED_FOR, is_not_asked_for),
+    (WithheldReason.UNREADABLE, is_unreadable),
 )
-"""In the design's order: the first that holds is the one that the ledger names."""
+"""In the design's order: the first that holds is the one that the ledger names. Whoever is not entitled is not told
+that a program of theirs is too old: so that rule is the last."""
 
 
 def sets_apart(message: Message) -> frozenset[str]:

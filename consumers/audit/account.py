@@ -209,8 +209,12 @@ def _compare_digests(one: _Entered, digest: bytes | None, given: Iterable[_Given
     if digest is not None and entry.digest is not None and entry.digest != digest:
         yield Finding(str(entry.origin), f"its value is not the one that {one.at} states by its digest")
     truth = digest if digest is not None else entry.digest
+    rewritten = {bureau: copy.digest for copy in entry.rewritten for bureau in bureaus_of(copy.delivered)}
     for delivery in given:
-        if truth is not None and delivery.digest != truth:
+        if delivery.kind is None and delivery.bureau in rewritten:
+            if delivery.digest != rewritten[delivery.bureau]:
+                yield Finding(str(delivery.at), f"holds other bytes than {one.at} says were written for its reader")
+        elif truth is not None and delivery.digest != truth:
             what = "holds other bytes than" if delivery.kind is None else "states another digest of"
             yield Finding(str(delivery.at), f"{what} its origin {entry.origin}")
 

@@ -6,17 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 
-from broker.model.naming import REJECTED, Shard, inbox, ledger
+from broker.model.naming import REJECTED, Shard, bureaus_of, inbox, ledger
 from broker.model.outcome import NoticeOfEnd, Outcome, notice_of_end
 from broker.model.rejection import Rejection
 from broker.schema.codec import Codec
 from broker.transport.fanout import Outgoing
-from broker.transport.headers import ORIGIN, passed_on, signed_headers, traceparent_of
+from broker.transport.headers import ORIGIN, passed_on, rewritten_headers, signed_headers, traceparent_of
 from broker.transport.kafka import TopicPartition
 from broker.trust.signing import RecordKind, Signer
 from consumers.router.arrival import ArrivedRecord
-from consumers.router.settle import Settled
+from consumers.router.settle import Copy, Settled
 
 Word = Outcome | NoticeOfEnd | Rejection
 
@@ -52,11 +53,30 @@ class Scribe:
         if one.entry.delivered and isinstance(one.arrival, ArrivedRecord):
             record = one.arrival
             copy = Outgoing(record.key, record.value, passed_on(record.headers, origin=str(record.origin)))
-            for bureau in one.delivered:
+            rewritten: set[str] = set()
+            for older in one.copies:
+                bureaus = bureaus_of(older.rewritten.delivered)
+                rewritten |= bureaus
+                letter = self._rewritten(record, older)
+                for bureau in bureaus:
+                    writes[_inbox(bureau)].append(letter)
+            for bureau in one.delivered - rewritten:
                 writes[_inbox(bureau)].append(copy)
         for bureau in sorted(one.ended):
             end = notice_of_end(one.entry, bureau)
             writes[_inbox(bureau)].append(self._said(one, end, end.number))
+
+    def _rewritten(self, record: ArrivedRecord, older: Copy) -> Outgoing:
+        """Return a message in an older version: the issuer never signed these bytes, so the broker vouches for them."""
+        signature = self.signer.sign(RecordKind.BROKER, self.installation, older.value)
+        headers = rewritten_headers(
+            record.headers,
+            origin=str(record.origin),
+            key_id=self.signer.key_id,
+            signature=signature,
+            issuer_digest=sha256(record.value or b"").digest(),
+        )
+        return Outgoing(record.key, older.value, headers)
 
     def _said(self, one: Settled, word: Word, key: str) -> Outgoing:
         """Return what the broker itself says of a record; it belongs to that record's trace."""

@@ -13,11 +13,12 @@ from broker.clock import to_epoch_ms
 from broker.errors import RejectedRecordError
 from broker.members.directory import Directory
 from broker.model.command import Command, CommandKind
-from broker.model.ledger import EntryKind, LedgerEntry
+from broker.model.ledger import EntryKind, LedgerEntry, Rewritten
 from broker.model.message import Message
 from broker.model.naming import bureaus_of, codes
 from broker.model.outcome import Outcome, Verdict, id_for
 from broker.model.rejection import RawHeader, Rejection, RejectReason
+from broker.model.versions import needs
 from broker.schema.codec import Codec
 from broker.transport.batches import RawRecord, lone_batch
 from consumers.router.arrival import Arrival, ArrivedRecord, BrokenBatch
@@ -36,6 +37,14 @@ record is set aside as the log's own bytes."""
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A message in an older version of the format, for some of those to whom it is delivered."""
+
+    value: bytes
+    rewritten: Rewritten
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """One arrival, settled."""
 
@@ -43,6 +52,8 @@ class Settled:
     entry: LedgerEntry
     outcomes: tuple[Outcome, ...] = ()
     rejection: Rejection | None = None
+    copies: tuple[Copy, ...] = ()
+    """The message as it is written for those who read an older version of the format."""
 
     @property
     def delivered(self) -> frozenset[str]:
@@ -112,6 +123,7 @@ class Settler:
         past = memory.notice(message.number)
         check_life(message, past)
         audience = decide(message, self.directory, past)
+        copies = self._copies(record, message, audience.delivered)
         entry = self._entry(
             EntryKind.ROUTED,
             record,
@@ -120,8 +132,25 @@ class Settler:
             delivered=codes(audience.delivered),
             ended=codes(audience.ended),
             withheld={str(reason): codes(bureaus) for reason, bureaus in sorted(audience.withheld.items())},
+            rewritten=tuple(copy.rewritten for copy in copies),
         )
-        return Settled(record, entry, self._outcomes(entry, message, Verdict.ROUTED, is_signed=True))
+        outcomes = self._outcomes(entry, message, Verdict.ROUTED, is_signed=True)
+        return Settled(record, entry, outcomes, copies=copies)
+
+    def _copies(self, record: ArrivedRecord, message: Message, delivered: frozenset[str]) -> tuple[Copy, ...]:
+        """Write a message again for each older version that somebody reads to whom it is delivered.
+
+        Where it cannot be said in that version, only its owner is left (`decide`), who gets what the issuer wrote.
+        """
+        copies = []
+        written = self.codec.version_of(record.value or b"")
+        for version, readers in sorted(self.directory.readers_below(written).items()):
+            bureaus = delivered & readers
+            if bureaus and needs(message) <= version:
+                value = self.codec.encode(message, version=version)
+                digest = sha256(value).digest()
+                copies.append(Copy(value, Rewritten(version=version, digest=digest, delivered=codes(bureaus))))
+        return tuple(copies)
 
     def _settle_command(self, record: ArrivedRecord, memory: Memory) -> Settled:
         """Route a reminder to those of its bureaus that hold the notice."""
@@ -202,6 +231,7 @@ class Settler:
         ended: str = "",
         withheld: dict[str, str] | None = None,
         reason: str | None = None,
+        rewritten: tuple[Rewritten, ...] = (),
     ) -> LedgerEntry:
         return LedgerEntry(
             kind=kind,
@@ -221,6 +251,7 @@ class Settler:
             ended=ended,
             withheld=withheld or {},
             reason=reason,
+            rewritten=rewritten,
         )
 
     def _outcomes(

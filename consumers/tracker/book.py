@@ -184,13 +184,14 @@ def _delivery_rows(read: ReadEntry) -> Iterator[dict[str, Any]]:
     entry = read.entry
     origin = str(entry.origin)
     delivered = naming.bureaus_of(entry.delivered)
+    rewritten = {bureau: copy.digest for copy in entry.rewritten for bureau in naming.bureaus_of(copy.delivered)}
     for bureau in sorted(delivered):
         yield {
             "origin": origin,
             "bureau": bureau,
             "how": How.DELIVERED.value,
             "message_id": entry.message_id,
-            "digest": entry.digest,
+            "digest": rewritten.get(bureau, entry.digest),
         }
     for bureau in sorted(naming.bureaus_of(entry.ended) - delivered):
         notice_id, digest = read.notices_of_end[bureau]

@@ -91,6 +91,14 @@ def a_person(role: str, **changes: Any) -> dict[str, Any]:
     return {"kind": "person", "role": role, "person": {**_PERSON, **changes}}
 
 
+_ASSETS = {
+    "kind": "assets",
+    "role": "charged",
+    "person": {"name": {"family": "EXAMPLE", "forename": "Alex"}},
+    "assets": [{"kind": "account", "account": {"institution": "Bank of Sampletown", "number": "XB00SAMPLE"}}],
+}
+
+
 def a_red_notice(**changes: Any) -> Notice:
     """A published request for an arrest in order to extradite."""
     return _notice(
@@ -165,6 +173,11 @@ def a_special_notice(**changes: Any) -> Notice:
     return _notice({"type": "special", "subject": organisation, "listing": listing}, changes)
 
 
+def a_silver_notice(**changes: Any) -> Notice:
+    """A published search for the assets of a person."""
+    return _notice({"type": "silver", "subject": _ASSETS, "offences": ["fraud"], "asked": ["assets"]}, changes)
+
+
 def an_arrest_diffusion(**changes: Any) -> Diffusion:
     """A wanted person, sent straight to some bureaus."""
     return _diffusion(
@@ -216,6 +229,11 @@ def a_missing_diffusion(**changes: Any) -> Diffusion:
     return _diffusion({"kind": "missing", "subject": a_person("missing"), "facts": _FACTS}, changes)
 
 
+def a_silver_diffusion(**changes: Any) -> Diffusion:
+    """A question to some bureaus about an account."""
+    return _diffusion({"kind": "silver", "subject": _ASSETS, "offences": ["fraud"]}, changes)
+
+
 NOTICE_BUILDERS = {
     "red": a_red_notice,
     "blue": a_blue_notice,
@@ -225,6 +243,7 @@ NOTICE_BUILDERS = {
     "purple": a_purple_notice,
     "orange": an_orange_notice,
     "special": a_special_notice,
+    "silver": a_silver_notice,
 }
 DIFFUSION_BUILDERS = {
     "arrest": an_arrest_diffusion,
@@ -233,6 +252,7 @@ DIFFUSION_BUILDERS = {
     "identification": an_identification_diffusion,
     "warning": a_warning_diffusion,
     "missing": a_missing_diffusion,
+    "silver_diffusion": a_silver_diffusion,
 }
 
 

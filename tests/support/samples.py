@@ -49,6 +49,7 @@ def _bureau(seed: Seed) -> Bureau:
         clearance=facts.clearance,
         subscriptions=seed.subscriptions,
         agreement=seed.agreement,
+        reads=2,
         version=1,
     )
 
@@ -61,6 +62,8 @@ def changed(directory: Directory, change: Change) -> Directory:
         match field:
             case "subscriptions":
                 bureau = replace(bureau, subscriptions=tuple(Subscription.model_validate(one) for one in value))
+            case "reads":
+                bureau = replace(bureau, reads=int(value))
             case "status":
                 bureau = replace(bureau, status=BureauStatus(value))
             case _:

@@ -42,6 +42,7 @@ RULES: dict[str, str] = {
     "withheld.victim": "domain 6, victim rule 4: unless the bureau is addressed by its own code",
     "withheld.suspended": "2: suspended bureaus",
     "withheld.not_asked_for": "design rule 6: EXERCISE and TEST unless asked for",
+    "withheld.unreadable": "3: it reads an older version, which cannot say the message without loss",
     "review.unfiltered": "2: a request goes to ipsg for review, whatever it is",
     "owner.copy": "2: the owner always gets a copy",
     "issuer.outcome": "2: the issuer gets only the outcome",

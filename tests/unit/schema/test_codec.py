@@ -15,9 +15,10 @@ from broker.errors import InvalidFieldError, RejectedRecordError
 from broker.model.base import Model
 from broker.model.diffusion import Diffusion
 from broker.model.notice import Notice
+from broker.model.versions import FORMAT_VERSION, needs
 from broker.schema.catalogue import Catalogue, SchemaVersion
 from broker.schema.codec import READ_BYTES_MAX, SUBJECTS, Codec
-from tests.support.builders import a_red_notice, an_arrest_diffusion, changed
+from tests.support.builders import a_red_notice, a_silver_diffusion, a_silver_notice, an_arrest_diffusion, changed
 from tests.support.strategies import a, any_value
 
 CODEC = Codec.load()
@@ -40,39 +41,94 @@ def test_any_valid_value_survives_the_wire_unchanged(subject: str) -> None:
     survives()
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_the_framing_is_confluents(subject: str) -> None:
+LISTED = json.loads((files("schemas") / "avro" / "catalogue.json").read_text("utf-8"))["schemas"]
+VERSIONS = [(entry["subject"], entry["version"]) for entry in LISTED]
+
+
+@pytest.mark.parametrize(("subject", "version"), VERSIONS)
+def test_the_framing_is_confluents(subject: str, version: int) -> None:
     """A value begins with 0x00 and its schema's id in four bytes, big-endian, as in the catalogue's file."""
-    listed = json.loads((files("schemas") / "avro" / "catalogue.json").read_text("utf-8"))["schemas"]
-    (schema_id,) = (entry["id"] for entry in listed if entry["subject"] == subject)
-    data = CODEC.encode(sample(subject))
+    (schema_id,) = (one["id"] for one in LISTED if (one["subject"], one["version"]) == (subject, version))
+    data = CODEC.encode(sample(subject, version), version=version)
     assert data[:5] == b"\x00" + schema_id.to_bytes(4, "big")
+    newest = max(one for name, one in VERSIONS if name == subject)
+    assert (CODEC.encode(sample(subject, version)) == data) is (version == newest)
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_the_bytes_of_the_samples_never_change(subject: str) -> None:
-    """What version 1 wrote once it writes for ever: digests and signatures are over these bytes."""
-    entry = json.loads(sample_text(subject))
-    assert CODEC.encode(sample(subject)).hex() == entry["encoded"]
+@pytest.mark.parametrize(("subject", "version"), VERSIONS)
+def test_the_bytes_of_the_samples_never_change(subject: str, version: int) -> None:
+    """What a version wrote once it writes for ever: digests and signatures are over these bytes."""
+    entry = json.loads(sample_text(subject, version))
+    assert CODEC.encode(sample(subject, version), version=version).hex() == entry["encoded"]
+    assert CODEC.decode(bytes.fromhex(entry["encoded"])) == sample(subject, version)
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_plain_avro_library_reads_the_samples(subject: str) -> None:
+@pytest.mark.parametrize(("subject", "version"), VERSIONS)
+def test_a_plain_avro_library_reads_the_samples(subject: str, version: int) -> None:
     """Five bytes off, the value is Avro by the schema in the file, with the sample's own values in it."""
-    entry = json.loads(sample_text(subject))
-    schema = json.loads((files("schemas") / "avro" / subject / "v1.avsc").read_text("utf-8"))
+    entry = json.loads(sample_text(subject, version))
+    schema = json.loads((files("schemas") / "avro" / subject / f"v{version}.avsc").read_text("utf-8"))
     plain: Any = fastavro.schemaless_reader(BytesIO(bytes.fromhex(entry["encoded"])[5:]), schema, None)
     for name, value in entry["value"].items():
         if isinstance(value, int | bool) or (isinstance(value, str) and isinstance(plain[name], str)):
             assert plain[name] == value
 
 
-def sample_text(subject: str) -> str:
-    return (files("schemas") / "avro" / subject / "v1.sample.json").read_text("utf-8")
+def sample_text(subject: str, version: int = 1) -> str:
+    return (files("schemas") / "avro" / subject / f"v{version}.sample.json").read_text("utf-8")
 
 
-def sample(subject: str) -> Model:
-    return SUBJECTS[subject].model_validate_json(json.dumps(json.loads(sample_text(subject))["value"]))
+def sample(subject: str, version: int = 1) -> Model:
+    return SUBJECTS[subject].model_validate_json(json.dumps(json.loads(sample_text(subject, version))["value"]))
+
+
+VERSIONED = [(subject, version) for subject, version in VERSIONS if (subject, version + 1) in VERSIONS]
+
+
+@pytest.mark.parametrize(("subject", "version"), VERSIONED)
+def test_an_older_version_says_the_whole_or_is_not_written(subject: str, version: int) -> None:
+    """Written by an older schema any value comes back equal; or it is refused, naming what has no place there."""
+
+    @settings(wide, max_examples=60)
+    @given(a(SUBJECTS[subject]))
+    def is_whole(value: Model) -> None:
+        try:
+            data = CODEC.encode(value, version=version)
+        except InvalidFieldError as refused:
+            assert f"cannot be said in version {version}" in str(refused)  # noqa: PT017 - not every value is refused
+            return
+        assert CODEC.version_of(data) == version
+        assert CODEC.decode(data) == value
+
+    is_whole()
+
+
+@settings(wide, max_examples=200)
+@given(st.one_of(a(Notice), a(Diffusion)))
+@example(a_silver_notice())
+@example(a_silver_diffusion())
+@example(a_red_notice())
+@example(a_red_notice(asked=["assets"]))
+def test_what_a_message_needs_is_what_the_schemas_say(message: Notice | Diffusion) -> None:
+    """The oldest version that a message needs is the oldest whose schema can say it."""
+    can = []
+    for version in (1, 2):
+        with suppress(InvalidFieldError):
+            CODEC.encode(message, version=version)
+            can.append(version)
+    assert needs(message) == min(can)
+
+
+def test_the_format_s_version_is_the_newest_of_both() -> None:
+    """Notices and diffusions run alike."""
+    newest = {subject: max(one for name, one in VERSIONS if name == subject) for subject in ("notice", "diffusion")}
+    assert newest == {"notice": FORMAT_VERSION, "diffusion": FORMAT_VERSION}
+
+
+def test_a_version_that_there_is_not_is_refused() -> None:
+    """It is named."""
+    with pytest.raises(InvalidFieldError, match="Notice has no version 9"):
+        CODEC.encode(a_red_notice(), version=9)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +193,11 @@ def decode_or_reject(data: bytes) -> None:
 def test_a_later_writer_is_read_by_this_program() -> None:
     """A record of a later version, with a symbol and a field that came with it, is read: `unknown`, and without it."""
     later = json.loads(Catalogue.load().newest("notice").text)
-    later["fields"].insert(0, {"name": "assets", "type": {"type": "array", "items": "string"}, "default": []})
+    later["fields"].insert(0, {"name": "stolen_art", "type": {"type": "array", "items": "string"}, "default": []})
     (type_field,) = (field for field in later["fields"] if field["name"] == "type")
-    type_field["type"]["symbols"].append("silver")
+    type_field["type"]["symbols"].append("gold")
     body = BytesIO()
-    fastavro.schemaless_writer(body, later, {**_plain_red(), "type": "silver", "assets": ["a yacht"]})
+    fastavro.schemaless_writer(body, later, {**_plain_red(), "type": "gold", "stolen_art": ["a vase"]})
 
     read = _codec_that_also_reads(later).decode(OTHER_FRAME + body.getvalue(), Notice)
 

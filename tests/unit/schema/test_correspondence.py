@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
+from hashlib import sha256
 from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -36,8 +37,9 @@ SCALARS: dict[type, tuple[str, str | None]] = {
 }
 
 
-def schema_of(subject: str) -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(CATALOGUE.newest(subject).text)
+def schema_of(subject: str, version: int = 0) -> dict[str, Any]:
+    """A version of a subject's schema; the newest one where none is named."""
+    schema: dict[str, Any] = json.loads(CATALOGUE.versions(subject)[version - 1].text)
     return schema
 
 
@@ -157,26 +159,49 @@ def test_every_schema_is_avro(subject: str) -> None:
 
 def test_version_1_is_the_format_of_2024() -> None:
     """Eight notice types, six diffusion kinds, no silver and no assets (design section 3)."""
-    fields = {field["name"]: field["type"] for field in schema_of("notice")["fields"]}
+    fields = {field["name"]: field["type"] for field in schema_of("notice", 1)["fields"]}
     types = set(fields["type"]["symbols"])
     assert types == {"unknown", "red", "blue", "green", "yellow", "black", "purple", "orange", "special"}
-    fields = {field["name"]: field["type"] for field in schema_of("diffusion")["fields"]}
+    fields = {field["name"]: field["type"] for field in schema_of("diffusion", 1)["fields"]}
     kinds = set(fields["kind"]["symbols"])
     assert kinds == {"unknown", "arrest", "locate", "information", "identification", "warning", "missing"}
+    assert "Asset" not in json.dumps([schema_of("notice", 1), schema_of("diffusion", 1)])
+
+
+FILES = {
+    ("notice", 1): "dc1b91244b5bc0a9d065272982662b02aa21df4d6719b63bb86e9083d6f15a38",
+    ("diffusion", 1): "422e468b0dfda0b157152f9f973953d1564f154a3ca6f634d5cc473626202e9b",
+    ("receipts", 1): "e8f22a66bef544c5767837d712439a607b2dc7b6ea09206f47bdee4b2431231c",
+    ("ledger-entry", 1): "6b475ed76a888bb1d19b132dee03c29163b1a7184de7da0f4415ec01e98d8b79",
+    ("rejection", 1): "97afd5ffa87d7ce1be72b01d751978d079faff020101885bf93b750b6a64a78c",
+    ("outcome", 1): "cef3138ee4a548cee94f18bce5604d210d6cb0de8b7f03c11b3f9c21de659f95",
+    ("notice-of-end", 1): "613518df79009ede16aafd4856938688a8ecd92458298213e141f84e66856c38",
+    ("directory-change", 1): "150c1d195b9d4ee12f403c09d0103703841068e27c7c3ed31924f228f8fa62d7",
+    ("command", 1): "c3840afad73d2feadbca39cceba937eb92f12420cbaf67b7cae8ba948da43893",
+}
+"""SHA-256 of each file that was given away."""
+
+
+@pytest.mark.parametrize(("subject", "version"), FILES)
+def test_what_was_given_away_stays_as_it_is(subject: str, version: int) -> None:
+    """A version that programs were written against never changes by a byte."""
+    text = CATALOGUE.versions(subject)[version - 1].text
+    assert sha256(text.encode()).hexdigest() == FILES[subject, version]
 
 
 def test_the_ids_are_fixed() -> None:
     """The ids that records on the log carry, written here once more by hand."""
-    assert {subject: CATALOGUE.newest(subject).id for subject in CATALOGUE.subjects()} == {
-        "notice": 1001,
-        "diffusion": 1002,
-        "receipts": 1003,
-        "ledger-entry": 1004,
-        "rejection": 1005,
-        "outcome": 1006,
-        "notice-of-end": 1007,
-        "directory-change": 1008,
-        "command": 1009,
+    versions = {subject: [one.id for one in CATALOGUE.versions(subject)] for subject in CATALOGUE.subjects()}
+    assert versions == {
+        "notice": [1001, 1011],
+        "diffusion": [1002, 1012],
+        "receipts": [1003],
+        "ledger-entry": [1004, 1014],
+        "rejection": [1005],
+        "outcome": [1006],
+        "notice-of-end": [1007],
+        "directory-change": [1008, 1018],
+        "command": [1009],
     }
     found = CATALOGUE.by_id(1001)
     assert found is not None

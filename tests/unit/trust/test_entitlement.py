@@ -17,17 +17,20 @@ from tests.support.builders import (
     a_missing_child_notice,
     a_person,
     a_red_notice,
+    a_silver_diffusion,
+    a_silver_notice,
     bureaus,
     regions,
 )
 from tests.support.directories import ACTUAL, a_member, subscription
 
-EXCLUDED, CLEARANCE, VICTIM, SUSPENDED, NOT_ASKED_FOR = (
+EXCLUDED, CLEARANCE, VICTIM, SUSPENDED, NOT_ASKED_FOR, UNREADABLE = (
     WithheldReason.EXCLUDED,
     WithheldReason.CLEARANCE,
     WithheldReason.VICTIM,
     WithheldReason.SUSPENDED,
     WithheldReason.NOT_ASKED_FOR,
+    WithheldReason.UNREADABLE,
 )
 FR = a_member("fr", "europe")
 LOW = a_member("fr", "europe", clearance=Classification.FOR_OFFICIAL_USE_ONLY)
@@ -37,6 +40,8 @@ DRILLS = a_member("fr", "europe", ACTUAL, Subscription(statuses=(Status.EXERCISE
 YELLOW_DRILLS = a_member("fr", "europe", ACTUAL, Subscription(types=("yellow",), statuses=(Status.EXERCISE,)))
 EVERYTHING = a_member("fr", "europe", Subscription())
 AFRICA = a_member("fr", "europe", subscription(regions=(Region.AFRICA,)))
+
+OLD = a_member("fr", "europe", reads=1)
 
 VICTIM_TO_ALL = a_blue_notice(circulation=ALL, subject=a_person("victim"), classification="restricted")
 WITNESS_TO_EUROPE = a_blue_notice(
@@ -74,6 +79,13 @@ ROWS: list[tuple[str, Message, Bureau, WithheldReason | None]] = [
     ("drill of the kind asked for", a_missing_child_notice(status="EXERCISE"), YELLOW_DRILLS, None),
     ("drill, everything asked for", a_red_notice(status="EXERCISE"), EVERYTHING, NOT_ASKED_FOR),
     ("the real thing, unmatched", a_red_notice(owner="fr"), AFRICA, None),
+    # "the router writes an older version for those that need it ... else withholds" (design section 3)
+    ("silver, read by version 1", a_silver_notice(), OLD, UNREADABLE),
+    ("silver diffusion, read by version 1", a_silver_diffusion(), OLD, UNREADABLE),
+    ("silver, read by version 2", a_silver_notice(), FR, None),
+    ("assets in another colour", a_blue_notice(asked=["assets"]), OLD, UNREADABLE),
+    ("what version 1 can say", a_red_notice(), OLD, None),
+    ("silver and excluded", a_silver_notice(circulation=ALL, exclusions={"fr"}), OLD, EXCLUDED),
     # The first rule in the design's order is the one that is named.
     ("excluded and suspended", a_red_notice(exclusions={"fr"}), OUT, EXCLUDED),
     ("suspended and a victim", VICTIM_TO_ALL, OUT, VICTIM),
