@@ -41,7 +41,7 @@ async def run(context: Context, stopping: asyncio.Event, *, observe_port: int, p
     async with watched(watch, None, port=observe_port):
         app = build(catalogue=_as_on_the_wire(context), prefix=context.kafka.prefix)
         with _listening(port) as sock:
-            server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+            server = _Server(uvicorn.Config(app, log_config=None, log_level="warning", access_log=False))
             watch.problems = lambda: () if server.started else ("does not listen yet",)
             serving = asyncio.create_task(server.serve(sockets=[sock]))
             logger.info("Gateway serves", address=f"http://{HOST}:{sock.getsockname()[1]}")
