@@ -399,7 +399,7 @@ def inlined(part: Any, left: dict[str, Any]) -> Any:
     return {**part, **inner}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(some_schemas(), some_schemas())
 def test_our_walk_finds_something_exactly_where_avro_refuses(old: dict[str, Any], new: dict[str, Any]) -> None:
     """On any two schemas, the walk that explains and Apache's checker agree, in both directions."""
