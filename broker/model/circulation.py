@@ -25,8 +25,11 @@ class Circulation(Model):
     """The audience as the issuer states it; `broker.model.rules` checks that it is not empty."""
 
     scope: Scope
+    """Whether all, some regions or some bureaus."""
     regions: Few[Region] = ()
+    """Addressed, where the scope is `regions`."""
     bureaus: Bureaus = ()
+    """Addressed, where the scope is `bureaus`."""
     exclusions: Bureaus = ()
     """Barred by the issuer (RPD article 58); they do not learn of it."""
     closed: bool = False

@@ -24,10 +24,16 @@ class Command(Model):
     """Asked by a service, signed as `broker`; codes only, because commands are kept for ever."""
 
     command_id: UUID
+    """Of this command."""
     kind: CommandKind
+    """What is asked."""
     number: str
+    """The notice it is about."""
     bureaus: tuple[BureauCode, ...] = Field(min_length=1, max_length=BUREAUS_MAX)
+    """Whom it concerns."""
     origin: str | None = None
     """The message it is about."""
     asked_by: str
+    """Which service."""
     asked_at: Moment
+    """By the service's clock."""

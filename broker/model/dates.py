@@ -42,8 +42,11 @@ class PartialDate(Model):
     """
 
     year: int = Field(ge=1800, le=2200)
+    """The year; of a range, the first."""
     month: int | None = Field(default=None, ge=1, le=12)
+    """Where known."""
     day: int | None = Field(default=None, ge=1, le=31)
+    """Where known."""
     until_year: int | None = Field(default=None, ge=1800, le=2200)
     """The last year of a range that `year` begins; then neither month nor day is known."""
     about: bool = False

@@ -40,12 +40,15 @@ class Event(StrEnum):
     REFUSED = "refused"
     """The Secretariat will not publish; final."""
     PUBLISHED = "published"
+    """The Secretariat has reviewed it, and it goes to all or to whom the circulation names (RPD articles 73-81)."""
     SENT = "sent"
     """A diffusion begins: the owner sends it straight to others."""
     REVISED = "revised"
+    """An addendum or a correction; carries the whole again."""
     SUSPENDED = "suspended"
     """Its validity is in doubt: do not act on it."""
     REINSTATED = "reinstated"
+    """The doubt is resolved: in force again."""
     CANCELLED = "cancelled"
     """Ended by the Secretariat: purpose met, not compliant, or the issuer inactive."""
     WITHDRAWN = "withdrawn"
@@ -63,8 +66,11 @@ class Status(StrEnum):
 
     UNKNOWN = "unknown"
     ACTUAL = "ACTUAL"
+    """The real thing."""
     EXERCISE = "EXERCISE"
+    """A drill, such as the training before an operation."""
     TEST = "TEST"
+    """A trial of systems; about nobody."""
 
 
 class Classification(StrEnum):
@@ -72,8 +78,11 @@ class Classification(StrEnum):
 
     UNKNOWN = "unknown"
     FOR_OFFICIAL_USE_ONLY = "for_official_use_only"
+    """The default."""
     RESTRICTED = "restricted"
+    """The least for a message about a victim."""
     CONFIDENTIAL = "confidential"
+    """The highest that is carried here."""
 
     @property
     def level(self) -> int:
@@ -94,6 +103,7 @@ class Urgency(StrEnum):
 
     UNKNOWN = "unknown"
     NORMAL = "normal"
+    """The usual deadlines."""
     URGENT = "urgent"
     """Threat to life, missing child, imminent threat."""
 
@@ -103,13 +113,21 @@ class EndReason(StrEnum):
 
     UNKNOWN = "unknown"
     PURPOSE_MET = "purpose_met"
+    """The person was found, the body identified, the threat is over."""
     NOT_COMPLIANT = "not_compliant"
+    """It breaks INTERPOL's constitution or rules."""
     ISSUER_INACTIVE = "issuer_inactive"
+    """The owner does not answer, or has not followed up a hit."""
     VALIDITY_IN_DOUBT = "validity_in_doubt"
+    """Why it is suspended."""
     DOUBT_RESOLVED = "doubt_resolved"
+    """Why it is reinstated."""
     NOT_RENEWED = "not_renewed"
+    """Its retention has run out (RPD articles 49-51)."""
     OWNER_DECISION = "owner_decision"
+    """The owner takes it back, and need not say why."""
     INCOMPLETE = "incomplete"
+    """The least that its type must hold is missing."""
 
 
 OperationCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,39}$")]
@@ -123,10 +141,13 @@ class Message(Model, ABC):
     """A notice or a diffusion in one of its events; every one carries the whole, so no earlier one is needed."""
 
     message_id: UUID
+    """UUIDv7 of this message; a new one for each event and revision."""
     number: Annotated[str, StringConstraints(max_length=60)]
     """The notice number, `<owner>-<n|d>-<year>-<serial>`."""
     event: Event
+    """What this message says has happened."""
     revision: int = Field(ge=0, lt=2**31)
+    """0 for a request, 1 for what is published or sent; one more with each revision."""
     owner: BureauCode
     """Whose case it is."""
     issuer: BureauCode
@@ -134,21 +155,33 @@ class Message(Model, ABC):
     region: Region
     """The notice's region: the owner's home region, `global` for an entity's."""
     issued_at: Moment
+    """By the issuer's clock."""
     status: Status = Status.ACTUAL
+    """Real, drill or trial."""
     urgency: Urgency = Urgency.NORMAL
+    """Whether somebody must act at once."""
     classification: Classification = Classification.FOR_OFFICIAL_USE_ONLY
+    """Who is cleared for less is not given it (RPD article 112)."""
     handling_codes: Few[HandlingCode] = ()
+    """Conditions of use."""
     circulation: Circulation
+    """Whom the issuer addresses, and whom they bar."""
     operation: OperationCode | None = None
+    """The coordinated operation that it belongs to, if any."""
     offences: Few[OffenceCode] = ()
+    """Categories; dots lead from the wider to the narrower."""
     subject: Subject
+    """Whom or what it is about (status: RPD article 44)."""
     warnings: Few[WarningCode] = ()
+    """What an officer must know first."""
     texts: Few[Text] = ()
     """What it says to people, once in each language."""
     facts: Facts | None = None
     """What happened: the offence, the disappearance, the find."""
     judicial: Judicial | None = None
+    """Charges, law, penalties and warrants."""
     assessment: Assessment | None = None
+    """The police's own judgement (RPD article 89)."""
     asked: Few[AskedFor] = ()
     """What the owner asks of those who can help."""
     contacts: Few[Contact] = ()
@@ -160,6 +193,7 @@ class Message(Model, ABC):
     public_extract: bool = False
     """The issuer's consent to an extract for the public (RPD article 61)."""
     attachments: Few[Attachment] = ()
+    """Photographs, fingerprints and other large parts, by reference."""
     retained_until: date | None = None
     """At most five years ahead; then renew with a reason or delete (RPD articles 49-51)."""
     in_reply_to: UUID | None = None

@@ -22,29 +22,40 @@ class Verdict(StrEnum):
 
     UNKNOWN = "unknown"
     ROUTED = "routed"
+    """It is with everybody who may have it."""
     REPEAT = "repeat"
     """It was here before; the first outcome stands."""
     REJECTED = "rejected"
+    """It reached nobody."""
 
 
 class Outcome(Model):
     """The router's word to a message's issuer and owner."""
 
     outcome_id: UUID
+    """Follows from origin and bureau: the same whenever it is made again."""
     bureau: BureauCode
     """To whom this outcome is given."""
     number: str
+    """The notice number."""
     message_id: UUID
+    """Of the message."""
     origin: str
+    """Where the message lies on its feed."""
     digest: Digest
+    """SHA-256 of the message's value."""
     verdict: Verdict
+    """What became of it."""
     reason: str | None = None
     """`RejectReason`, where rejected."""
     detail: str = ""
     """What is wrong and the mend; never a value of the record."""
     given: int = Field(default=0, ge=0)
+    """How many inboxes were given it."""
     ended: int = Field(default=0, ge=0)
+    """How many were given a notice of end in its place."""
     withheld: int = Field(default=0, ge=0)
+    """From how many a rule took it."""
     decided_at: Moment
     """The message's append time: the same after a crash."""
 
@@ -53,10 +64,15 @@ class NoticeOfEnd(Model):
     """What a holder gets who may not see the message that ends, suspends or narrows what it holds."""
 
     notice_id: UUID
+    """Follows from origin and bureau: the same whenever it is made again."""
     bureau: BureauCode
+    """To whom it is given."""
     number: str
+    """The notice number."""
     event: Event
+    """The message's: an end, a suspension, or a revision that goes to others."""
     revision: int
+    """The message's."""
     origin: str
     """Of the issuer's message."""
     digest: Digest

@@ -47,6 +47,7 @@ class DeclineReason(StrEnum):
     NOT_COMPLIANT = "not_compliant"
     """It seems to break INTERPOL's constitution (articles 2 and 3)."""
     INSUFFICIENT_DATA = "insufficient_data"
+    """Too little to act on."""
     NOT_CONCERNED = "not_concerned"
     """Nothing in it touches the country."""
     DUPLICATE = "duplicate"
@@ -58,7 +59,9 @@ class ActorKind(StrEnum):
 
     UNKNOWN = "unknown"
     PROGRAM = "program"
+    """A bureau's system, by itself."""
     OFFICER = "officer"
+    """A person."""
 
 
 Pseudonym = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -69,20 +72,29 @@ class Receipt(Model):
     """One acknowledgement of one record in a bureau's inbox."""
 
     number: str
+    """Of the notice."""
     message_id: UUID
+    """Of the message, or the id of the notice of end."""
     origin: str
     """Of what was received: the `origin` header of the inbox record."""
     digest: Digest
     """SHA-256 of the value that was received."""
     stage: Stage
+    """How far the bureau is."""
     reason: DeclineReason | None = None
+    """Where it declines."""
     actor_kind: ActorKind = ActorKind.PROGRAM
+    """A program or an officer."""
     actor: Pseudonym
+    """Who gave it: a name of a program, or a pseudonym."""
     given_at: Moment
+    """By the bureau's clock; what counts is when Kafka appended the record."""
 
 
 class Receipts(Model):
     """Receipts of one bureau about one shard, in one signed record on `acks.<region>`."""
 
     bureau: BureauCode
+    """Who gives them, and signs."""
     receipts: tuple[Receipt, ...] = Field(min_length=1, max_length=1000)
+    """In the order in which they were given."""

@@ -39,23 +39,30 @@ class RawHeader(Model):
     """A header as it lies on the log; its key need not be UTF-8."""
 
     key: HexBytes
+    """As it lies on the log."""
     value: HexBytes | None
+    """As it lies on the log."""
 
 
 class Rejection(Model):
     """A record that was set aside, whole, with the reason."""
 
     origin: str
+    """Where the record lies."""
     reason: RejectReason
+    """The first that holds."""
     detail: str
     """What is wrong and the mend; names fields, never values of the record."""
     rejected_at: Moment
     """The record's own append time: the same after a crash."""
     key: HexBytes | None
+    """The record's."""
     value: HexBytes | None
     """The value; or, where the batch itself cannot be parsed or there are too many headers, the raw batch."""
     headers: tuple[RawHeader, ...] = ()
+    """The record's."""
     is_raw_batch: bool = False
+    """Whether `value` is a batch of the log rather than a value."""
 
 
 def mending_id(origin: str, issuer: str) -> UUID:
