@@ -9,6 +9,7 @@ says why).
 from __future__ import annotations
 
 import importlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -171,10 +172,13 @@ def _renamed(new: Shape, changed: Iterable[Difference]) -> Iterator[Obstacle]:
     Where the old name has no default, Avro refuses it anyway. Where it has one, Avro sees a field that went and another
     that came, and a value that is there would be read as absent.
     """
-    places = {_place(one, one.old): one for one in changed if one.change is Change.REMOVED}
+    left: defaultdict[tuple[str, int | None, str | None], list[Difference]] = defaultdict(list)
     for one in changed:
-        gone = places.get(_place(one, one.new)) if one.change is Change.ADDED else None
-        if gone is not None:
+        if one.change is Change.REMOVED:
+            left[_place(one, one.old)].append(one)
+    for one in changed:
+        if one.change is Change.ADDED and (alike := left[_place(one, one.new)]):
+            gone = alike.pop(0)
             was, now = gone.path.rpartition(".")[2], one.path.rpartition(".")[2]
             yield Obstacle(
                 path=gone.path,

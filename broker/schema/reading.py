@@ -145,22 +145,21 @@ class _Walk:
                 f" is something else, keep {old} and add {new} with a default beside it. (An alias on {new} lets new"
                 f" programs read old records; old programs still wait for {old})",
             )
-        kind = self._reader.describe(field["type"])
         if self._newer:
             return Obstacle(
                 path=path,
                 rule=Rule.FIELD_NEEDS_DEFAULT,
                 problem=f"{name} is new in {me} and has no default",
                 so=self._so,
-                instead=f'give {name} a default, such as "type": ["null", {kind}], "default": null, and let the model'
-                " ask for it where it is required",
+                instead=f"give {name} a default; where no other fits, make it a union that begins with null, with null as the"
+                " default, and let the model ask for it where it is required",
             )
         return Obstacle(
             path=path,
             rule=Rule.FIELD_NEEDS_DEFAULT,
             problem=f"{name} is gone in {other} and has no default in {me}",
             so=self._so,
-            instead=f"keep {name} ({kind}): programs with {me} wait for it for ever. If it means nothing any more, say"
+            instead=f"keep {name} ({self._reader.describe(field['type'])}): programs with {me} wait for it for ever. If it means nothing any more, say"
             " so in its doc and write an empty value",
         )
 

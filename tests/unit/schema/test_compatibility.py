@@ -75,7 +75,7 @@ BREAKING = [
         "weight",
         Rule.FIELD_NEEDS_DEFAULT,
         "weight is new in v2 and has no default, so v2 cannot read what v1 writes",
-        'give weight a default, such as "type": ["null", long], "default": null',
+        "give weight a default; where no other fits, make it a union that begins with null",
     ),
     Row(
         "a type is narrowed",
