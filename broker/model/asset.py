@@ -24,7 +24,9 @@ class AssetKind(StrEnum):
     PROPERTY = "property"
     """Land and buildings."""
     VEHICLE = "vehicle"
+    """A road vehicle."""
     VESSEL = "vessel"
+    """A ship or a boat."""
     ACCOUNT = "account"
     """With a bank or any other institution that keeps money or values."""
     COMPANY = "company"
@@ -41,13 +43,16 @@ class Estimate(Model):
     amount: int = Field(ge=0, lt=2**63)
     """In whole units of the currency."""
     currency: CurrencyCode
+    """Of the amount."""
     estimated_on: date | None = None
+    """The day of the estimate."""
 
 
 class Property(Model):
     """Land or a building."""
 
     address: Place | None = None
+    """Where it lies."""
     land_register: Line | None = None
     """Which one, or whatever stands in for one."""
     reference: Line | None = None
@@ -58,29 +63,37 @@ class Vessel(Model):
     """A ship or a boat."""
 
     name: Line | None = None
+    """On its hull."""
     imo_number: Line | None = None
     """Of the International Maritime Organization; stays with the hull."""
     registration: Line | None = None
     """Number in a national or small-craft register."""
     flag: CountryCode | None = None
+    """Of which country."""
     home_port: Line | None = None
+    """On its stern."""
 
 
 class Account(Model):
     """An account."""
 
     institution: Line | None = None
+    """That keeps it."""
     country: CountryCode | None = None
+    """The institution's."""
     number: Line | None = None
     """IBAN, or the number by which the institution knows it."""
     currency: CurrencyCode | None = None
+    """In which it is kept."""
 
 
 class Company(Model):
     """A business, or a share in one."""
 
     name: Line
+    """In Latin letters."""
     name_original: Line | None = None
+    """In its own script."""
     country: CountryCode | None = None
     """Where it is registered."""
     registration: Line | None = None
@@ -93,12 +106,20 @@ class Asset(Model):
     """One asset."""
 
     kind: AssetKind
+    """Names the part that describes it."""
     description: Prose | None = None
+    """In words."""
     property: Property | None = None
+    """Land or a building."""
     vehicle: Vehicle | None = None
+    """A road vehicle."""
     vessel: Vessel | None = None
+    """A ship or a boat."""
     account: Account | None = None
+    """An account."""
     company: Company | None = None
+    """A business."""
     held_by: Line | None = None
     """In whose name it stands, where that is not the subject's."""
     estimate: Estimate | None = None
+    """What it may be worth."""

@@ -20,10 +20,15 @@ class BureauKind(StrEnum):
 
     UNKNOWN = "unknown"
     MEMBER = "member"
+    """A member country's national bureau."""
     GENERAL_SECRETARIAT = "general_secretariat"
+    """`ipsg`, in Lyon."""
     REGIONAL_BUREAU = "regional_bureau"
+    """Part of the Secretariat."""
     LIAISON_OFFICE = "liaison_office"
+    """Of the Secretariat, with another organisation."""
     INTERNATIONAL_ENTITY = "international_entity"
+    """Another organisation, by agreement."""
     SERVICE = "service"
     """The broker and the archive themselves: they sign, and are sent nothing."""
 
@@ -33,6 +38,7 @@ class BureauStatus(StrEnum):
 
     UNKNOWN = "unknown"
     ACTIVE = "active"
+    """It takes part."""
     SUSPENDED = "suspended"
     """Given nothing but notices of end; its own messages still count, its keys can be ended apart."""
 
@@ -51,6 +57,7 @@ class Subscription(Model):
     offences: Few[Word] = ()
     """Categories: `thb` matches `thb.labour.mining`."""
     operations: Few[Word] = ()
+    """By their codes."""
     statuses: Few[Status] = ()
     """EXERCISE and TEST are given only where named here (rule 6)."""
 
@@ -67,9 +74,13 @@ class PublicKey(Model):
     """A bureau's Ed25519 key, and when it counts."""
 
     key_id: str
+    """The bureau's code and the beginning of the key's digest."""
     public: Annotated[HexBytes, Len(32, 32)]
+    """32 bytes of Ed25519 (RFC 8032)."""
     valid_from: Moment
+    """When it begins to count."""
     valid_until: Moment | None = None
+    """When it stops, if that is known."""
 
 
 class ChangeKind(StrEnum):
@@ -81,13 +92,17 @@ class ChangeKind(StrEnum):
     ENTERED = "entered"
     """A new bureau, entity or service: `bureau`, and its first keys, subscriptions and agreement, if any."""
     KEY_ADDED = "key_added"
+    """Another key counts from its `valid_from`."""
     KEY_ENDED = "key_ended"
     """A key stops counting at `keys[0].valid_until`."""
     STATUS_SET = "status_set"
+    """The bureau is suspended, or takes part again."""
     CLEARANCE_SET = "clearance_set"
+    """The highest classification that it may see."""
     AGREEMENT_SET = "agreement_set"
     """What an entity's agreement lets it subscribe to."""
     SUBSCRIPTIONS_SET = "subscriptions_set"
+    """What it asks for."""
     READS_SET = "reads_set"
     """The newest version of the format that the bureau's programs read."""
 
@@ -96,17 +111,24 @@ class BureauFacts(Model):
     """What the Secretariat enters about a bureau; its region is for good."""
 
     name: str
+    """Of the country or entity."""
     kind: BureauKind
+    """What sort of bureau."""
     region: Region
+    """Its home."""
     city: str
+    """Where it sits."""
     clearance: Classification
+    """The highest classification that it may see (RPD article 112)."""
 
 
 class DirectoryChange(Model):
     """One signed change; without effect where stale or not allowed, yet kept on the log."""
 
     change_id: UUID
+    """Of this change."""
     kind: ChangeKind
+    """Which part it changes."""
     code: BureauCode
     """The bureau that is changed."""
     author: BureauCode
@@ -114,12 +136,20 @@ class DirectoryChange(Model):
     base_version: int = Field(ge=0)
     """How many changes of this code had taken effect when its author looked; another number makes it stale."""
     changed_at: Moment
+    """By the author's clock."""
     installation: str | None = None
+    """The id of the installation, in its first record."""
     bureau: BureauFacts | None = None
+    """What is entered."""
     keys: Few[PublicKey] = ()
+    """Added, or ended."""
     status: BureauStatus | None = None
+    """From now on."""
     clearance: Classification | None = None
+    """From now on."""
     agreement: Subscriptions = ()
+    """What an entity may subscribe to."""
     subscriptions: Subscriptions = ()
+    """All of them, in place of those before."""
     reads: int | None = Field(default=None, ge=1, lt=2**31)
     """The newest version of notices and diffusions that the bureau reads; of one that never said so, the first."""

@@ -16,10 +16,15 @@ class DiffusionKind(StrEnum):
     ARREST = "arrest"
     """Wanted."""
     LOCATE = "locate"
+    """Find a person."""
     INFORMATION = "information"
+    """Tell, or ask for, something about a case."""
     IDENTIFICATION = "identification"
+    """Find out who somebody is, or was."""
     WARNING = "warning"
+    """Warn of a person, a threat or a way of working."""
     MISSING = "missing"
+    """Find a missing person."""
     SILVER = "silver"
     """Trace criminal assets: the pilot of 2025 (domain section 2)."""
 
@@ -28,6 +33,7 @@ class Diffusion(Message):
     """A diffusion, in one of its events."""
 
     kind: DiffusionKind
+    """What is asked for."""
 
     @property
     @override

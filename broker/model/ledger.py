@@ -18,9 +18,11 @@ class EntryKind(StrEnum):
 
     UNKNOWN = "unknown"
     ROUTED = "routed"
+    """Delivered to whom it is for, who may be nobody."""
     REPEAT = "repeat"
     """The same bytes again: entered, not delivered."""
     REJECTED = "rejected"
+    """Set aside whole, with the reason."""
     PASSED_OVER = "passed_over"
     """Offsets that hold no record: a transaction's marker, or a hole that compaction or an abort left."""
 
@@ -47,6 +49,7 @@ class Rewritten(Model):
     """A message as it was written for bureaus that read an older version of the format; signed by the broker."""
 
     version: int = Field(ge=1, lt=2**31)
+    """That they were given."""
     digest: Digest
     """SHA-256 of the value that they were given."""
     delivered: str
@@ -57,10 +60,15 @@ class LedgerEntry(Model):
     """One stretch of a feed, and who was given what; no personal data, so it is kept for ever."""
 
     kind: EntryKind
+    """What the router did."""
     topic: str
+    """The feed."""
     partition: int = Field(ge=0)
+    """Of the feed, and of this ledger."""
     from_offset: int = Field(ge=0)
+    """The first offset of the stretch."""
     next_offset: int = Field(ge=1)
+    """The first one after it."""
     appended_at: Moment
     """When Kafka appended the record to the feed."""
     directory_offset: int = Field(ge=0)
@@ -68,9 +76,13 @@ class LedgerEntry(Model):
     number: str | None = None
     """What the record says from here on to `revision`; of a rejected one only where its stated issuer signed it."""
     message_id: UUID | None = None
+    """Of the message or command."""
     issuer: BureauCode | None = None
+    """Who signed it."""
     event: Event | None = None
+    """Of the message."""
     revision: int | None = None
+    """Of the message."""
     digest: Digest | None = None
     """SHA-256 of the feed record's value."""
     delivered: str = ""

@@ -41,8 +41,11 @@ class Measure(StrEnum):
 
     UNKNOWN = "unknown"
     ASSET_FREEZE = "asset_freeze"
+    """Funds and other assets are frozen."""
     TRAVEL_BAN = "travel_ban"
+    """Entry and transit are refused."""
     ARMS_EMBARGO = "arms_embargo"
+    """Arms are not supplied."""
 
 
 class Listing(Model):
@@ -51,13 +54,16 @@ class Listing(Model):
     reference: Line
     """The permanent reference number, as in `QDi.001`."""
     measures: Few[Measure] = ()
+    """What the Security Council has imposed."""
     listed_on: date | None = None
+    """When it was entered on the list."""
 
 
 class Notice(Message):
     """A notice, in one of its events."""
 
     type: NoticeType
+    """The colour."""
     listing: Listing | None = None
     """Special notices have one."""
 

@@ -26,14 +26,23 @@ class SubjectKind(StrEnum):
 
     UNKNOWN = "unknown"
     PERSON = "person"
+    """One person."""
     BODY = "body"
+    """A body that nobody has identified (RPD article 91)."""
     GROUP = "group"
+    """Several persons."""
     ORGANISATION = "organisation"
+    """An organisation, such as the UN lists (RPD article 95)."""
     OBJECT = "object"
+    """A firearm, a vessel, an explosive or another object."""
     VEHICLE = "vehicle"
+    """A road vehicle."""
     DOCUMENT = "document"
+    """A travel or identity document."""
     THREAT = "threat"
+    """An imminent threat (RPD article 93)."""
     MODUS_OPERANDI = "modus_operandi"
+    """A way of committing a crime (RPD article 92)."""
     ASSETS = "assets"
     """What crime has yielded, beside the person whose it is."""
 
@@ -43,15 +52,25 @@ class SubjectRole(StrEnum):
 
     UNKNOWN = "unknown"
     WANTED = "wanted"
+    """For arrest."""
     CONVICTED = "convicted"
+    """By a court."""
     CHARGED = "charged"
+    """With an offence."""
     SUSPECT = "suspect"
+    """Of an offence."""
     WITNESS = "witness"
+    """To be protected."""
     VICTIM = "victim"
+    """To be protected."""
     MISSING = "missing"
+    """Looked for, to be protected."""
     DECEASED = "deceased"
+    """Dead, and known by name."""
     UNIDENTIFIED = "unidentified"
+    """Dead, or cannot say who they are."""
     POSSIBLE_THREAT = "possible_threat"
+    """May commit an offence (RPD article 89)."""
 
 
 PROTECTED_ROLES = frozenset({SubjectRole.VICTIM, SubjectRole.WITNESS})
@@ -64,7 +83,9 @@ class Sex(StrEnum):
     UNKNOWN = "unknown"
     """A symbol of a later version; not to be mistaken for U."""
     F = "F"
+    """Female."""
     M = "M"
+    """Male."""
     U = "U"
     """Unspecified, or not known to the issuer."""
 
@@ -111,16 +132,22 @@ class Name(Model):
     """A person's name, in Latin letters and in its original script."""
 
     family: Line | None = None
+    """In Latin letters."""
     forename: Line | None = None
+    """All of them, in Latin letters."""
     family_original: Line | None = None
+    """In its own script."""
     forename_original: Line | None = None
+    """In its own script."""
 
 
 class Nationality(Model):
     """A nationality, certain or doubtful."""
 
     country: CountryCode
+    """Whose."""
     doubtful: bool = False
+    """Claimed, or only assumed."""
 
 
 class DocumentKind(StrEnum):
@@ -140,54 +167,86 @@ class DocumentLoss(StrEnum):
 
     UNKNOWN = "unknown"
     LOST = "lost"
+    """By its holder."""
     STOLEN = "stolen"
+    """From its holder."""
     STOLEN_BLANK = "stolen_blank"
+    """Before it was made out to anybody."""
     REVOKED = "revoked"
+    """By who issued it."""
     COUNTERFEIT = "counterfeit"
+    """Never issued."""
 
 
 class Document(Model):
     """A travel or identity document."""
 
     kind: DocumentKind
+    """What sort of document."""
     number: Line | None = None
+    """As printed."""
     country: CountryCode | None = None
+    """Who issued it."""
     issued_on: date | None = None
+    """The day of issue."""
     expires_on: date | None = None
+    """Its last day."""
     loss: DocumentLoss | None = None
+    """Where it is itself looked for."""
 
 
 class Description(Model):
     """What can be seen of a person or a body."""
 
     height_cm: int | None = Field(default=None, ge=20, le=280)
+    """In centimetres."""
     weight_kg: int | None = Field(default=None, ge=1, le=500)
+    """In kilograms."""
     build: Build | None = None
+    """Of the body."""
     eyes: EyeColour | None = None
+    """Their colour."""
     hair: HairColour | None = None
+    """Its colour."""
     distinguishing_marks: Few[Line] = ()
+    """Scars, tattoos and the like."""
     clothing: Line | None = None
+    """When last seen, or when found."""
     remarks: Prose | None = None
+    """Whatever else can be seen."""
 
 
 class Person(Model):
     """A person, as far as known."""
 
     name: Name | None = None
+    """As it is used today."""
     name_at_birth: Name | None = None
+    """Where it differs."""
     aliases: Few[Name] = ()
+    """Other names."""
     born: PartialDate | None = None
+    """As much of the date as is known."""
     birthplace: Place | None = None
+    """Where born."""
     sex: Sex | None = None
+    """As in travel documents."""
     nationalities: Few[Nationality] = ()
+    """Several, doubtful ones, or none known."""
     stateless: bool = False
     """Known to have no nationality, rather than none known."""
     father: Name | None = None
+    """The father's name."""
     mother: Name | None = None
+    """The mother's name."""
     documents: Few[Document] = ()
+    """Held or used."""
     description: Description | None = None
+    """What can be seen."""
     languages: Few[LanguageCode] = ()
+    """Spoken."""
     likely_places: Few[Place] = ()
+    """Where the person may be."""
 
     def perhaps_minor(self, event: PartialDate | date) -> bool:
         """Return whether the person may have been under 18 at an event; without any birth date that is so."""
@@ -198,9 +257,13 @@ class Body(Model):
     """A dead body that nobody has identified; where and when it was found is in the message's facts."""
 
     sex: Sex | None = None
+    """As far as it can be told."""
     age_from_years: int | None = Field(default=None, ge=0, le=130)
+    """The least age that is estimated."""
     age_to_years: int | None = Field(default=None, ge=0, le=130)
+    """The greatest."""
     description: Description | None = None
+    """What can be seen."""
 
     def perhaps_minor(self, _event: PartialDate | date) -> bool:
         """Return whether the dead may have been under 18; where nobody has estimated the age, that is so."""
@@ -211,18 +274,26 @@ class Group(Model):
     """Several persons who act or travel together."""
 
     name: Line | None = None
+    """By which it is known."""
     description: Prose
+    """Who they are, and what joins them."""
     members: Few[Person] = ()
+    """Those who are known."""
 
 
 class Organisation(Model):
     """A legal entity or another organisation, such as the UN lists."""
 
     name: Line
+    """In Latin letters."""
     name_original: Line | None = None
+    """In its own script."""
     aliases: Few[Line] = ()
+    """Other names."""
     country: CountryCode | None = None
+    """Where it is at home."""
     description: Prose | None = None
+    """What it is."""
 
 
 class ThreatKind(StrEnum):
@@ -230,9 +301,13 @@ class ThreatKind(StrEnum):
 
     UNKNOWN = "unknown"
     EVENT = "event"
+    """Something that is to take place."""
     PERSON = "person"
+    """Somebody."""
     OBJECT = "object"
+    """A weapon, a parcel, a substance."""
     PROCESS = "process"
+    """A way of making or doing something."""
 
 
 class Reliability(StrEnum):
@@ -240,44 +315,66 @@ class Reliability(StrEnum):
 
     UNKNOWN = "unknown"
     CONFIRMED = "confirmed"
+    """By other sources."""
     PROBABLE = "probable"
+    """More likely than not."""
     POSSIBLE = "possible"
+    """Neither likely nor unlikely."""
     DOUBTFUL = "doubtful"
+    """Less likely than not."""
 
 
 class Threat(Model):
     """An imminent threat."""
 
     kind: ThreatKind
+    """Where the harm would come from."""
     description: Prose
+    """What may happen."""
     place: Place | None = None
+    """Where."""
     expected: PartialDate | None = None
+    """When."""
     reliability: Reliability | None = None
+    """Of what is known."""
 
 
 class ModusOperandi(Model):
     """A way of committing a crime."""
 
     description: Prose
+    """What is done, and how."""
     route: Prose | None = None
+    """From where to where, and through where."""
     concealment: Prose | None = None
+    """What is hidden, and where."""
 
 
 class Subject(Model):
     """Whom or what a message is about."""
 
     kind: SubjectKind
+    """Names the part that describes it."""
     role: SubjectRole | None = None
     """Persons have one; things need none."""
     person: Person | None = None
+    """One person."""
     body: Body | None = None
+    """A body to be identified."""
     group: Group | None = None
+    """Several persons."""
     organisation: Organisation | None = None
+    """An organisation."""
     object: Item | None = None
+    """An object."""
     vehicle: Vehicle | None = None
+    """A vehicle."""
     document: Document | None = None
+    """A document."""
     threat: Threat | None = None
+    """A threat."""
     modus_operandi: ModusOperandi | None = None
+    """A way of working."""
     assets: Few[Asset] = ()
     """What is to be traced; the person whose it is stands in `person`."""
 

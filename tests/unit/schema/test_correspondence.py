@@ -66,9 +66,12 @@ def field_docs(model: type[Model]) -> dict[str, str]:
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_model_and_schema_say_the_same_of_each_field(subject: str) -> None:
-    """Whoever has only the schema reads what whoever has the code reads."""
+    """Whoever has only the schema reads what whoever has the code reads; what was given away keeps the words it had."""
     said = {field["name"]: field["doc"] for field in schema_of(subject)["fields"] if "doc" in field}
-    assert said == field_docs(SUBJECTS[subject])
+    docs = field_docs(SUBJECTS[subject])
+    if (subject, Catalogue.load().newest(subject).version) in FILES:
+        docs = {name: docs[name] for name in said}
+    assert said == docs
 
 
 def corresponds(annotation: Any, schema: Any, named: dict[str, Any], at: str) -> int:
