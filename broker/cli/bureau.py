@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from broker.cli.context import Context, DataOption, JsonOption, load_context, pr
 from broker.cli.listening import OPERATOR
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError
+from broker.members.bureau import Bureau
 from broker.model.base import new_message_id
 from broker.model.change import SUBSCRIPTIONS_MAX, ChangeKind, DirectoryChange, Subscription
 from broker.model.diffusion import Diffusion, DiffusionKind
@@ -27,6 +28,7 @@ from broker.model.notice import Notice, NoticeType
 from broker.model.offences import OFFENCES
 from broker.model.parsing import shape_problems
 from broker.model.receipt import ActorKind, DeclineReason, Stage
+from broker.model.versions import FORMAT_VERSION
 from broker.transport.changes import submit
 from broker.transport.link import linked
 from consumers.bureau.by_hand import acknowledge_by_hand
@@ -227,6 +229,25 @@ def subscribe(
     typer.echo(run_async(_subscribe(ctx.obj, load_context(data), wanted, also=also)))
 
 
+@app.command()
+def reads(
+    ctx: typer.Context,
+    version: Annotated[int, typer.Argument(min=1, max=FORMAT_VERSION, help="The newest that its programs read.")],
+    *,
+    data: DataOption = None,
+) -> None:
+    """State the newest version of the format that this bureau's programs read.
+
+    Messages come in that version or an older one. One that cannot be said in it is withheld, and its issuer is told
+    before it is sent. `noticewire schema list` shows the versions.
+
+    Example: noticewire bureau zw reads 1 --data ./data
+    """
+    typer.echo(
+        run_async(_change(ctx.obj, load_context(data), lambda _: {"kind": ChangeKind.READS_SET, "reads": version}))
+    )
+
+
 async def _ack(
     code: str, context: Context, name: str, *, stage: Stage, reason: DeclineReason | None, officer: str | None
 ) -> str:
@@ -255,6 +276,19 @@ async def _ack(
 
 
 async def _subscribe(code: str, context: Context, wanted: Subscription, *, also: bool) -> str:
+    def subscriptions(present: Bureau) -> dict[str, Any]:
+        if also and len(present.subscriptions) >= SUBSCRIPTIONS_MAX:
+            raise RefusedError(
+                f"{code} has {SUBSCRIPTIONS_MAX} subscriptions, and no more: widen one, or leave out --also"
+            )
+        wished = (*present.subscriptions, wanted) if also else (wanted,)
+        return {"kind": ChangeKind.SUBSCRIPTIONS_SET, "subscriptions": wished}
+
+    return await _change(code, context, subscriptions)
+
+
+async def _change(code: str, context: Context, parts: Callable[[Bureau], dict[str, Any]]) -> str:
+    """Change the bureau's own entry; return whether that took effect, in words."""
     signer = context.keys.signer(code)
     async with linked(
         context.kafka, codec=context.codec(), client_id=f"noticewire-bureau-{code}", root_public=context.root_public
@@ -263,18 +297,13 @@ async def _subscribe(code: str, context: Context, wanted: Subscription, *, also:
         present = directory.get(code)
         if present is None:
             raise RefusedError(f"{code} is not in the directory")
-        if also and len(present.subscriptions) >= SUBSCRIPTIONS_MAX:
-            raise RefusedError(
-                f"{code} has {SUBSCRIPTIONS_MAX} subscriptions, and no more: widen one, or leave out --also"
-            )
         change = DirectoryChange(
             change_id=new_message_id(),
-            kind=ChangeKind.SUBSCRIPTIONS_SET,
             code=code,
             author=code,
             base_version=present.version,
             changed_at=SystemClock().now(),
-            subscriptions=(*present.subscriptions, wanted) if also else (wanted,),
+            **parts(present),
         )
         logged = await submit(change, signer=signer, publisher=link.publisher, codec=link.codec, follower=link.follower)
     return f"{code}: in effect, version {present.version + 1} (directory/0/{logged.offset})"

@@ -93,6 +93,7 @@ def show_bureau(code: str, *, data: DataOption = None, as_json: JsonOption = Fal
         ("clearance", bureau.clearance),
         ("status", bureau.status),
         ("version", str(bureau.version)),
+        ("reads", f"version {bureau.reads} of the format"),
         *(("subscribes to", _said(one)) for one in bureau.subscriptions),
         *(("agreement", _said(one)) for one in bureau.agreement),
         *(("key", _key_said(key)) for key in bureau.keys),

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker.members.bureau import Bureau
+from broker.members.directory import Directory
 from broker.model.change import BureauStatus
 from broker.model.ledger import WithheldReason
 from broker.model.message import Message, Status
 from broker.model.versions import FORMAT_VERSION, needs
-from broker.trust.candidates import matches, named
+from broker.trust.candidates import candidates, matches, named
 
 Predicate = Callable[[Message, Bureau], bool]
 """Whether a rule takes a message away from a bureau."""
@@ -73,6 +74,18 @@ RULES: Rules = (
 )
 """In the design's order: the first that holds is the one that the ledger names. Whoever is not entitled is not told
 that a program of theirs is too old: so that rule is the last."""
+
+
+def unreadable_by(message: Message, directory: Directory) -> frozenset[str]:
+    """Return the codes of those who would be given a message, were their programs not too old to read it.
+
+    An issuer is told of them before anything is sent. Who is withheld it for another reason is not among them.
+    """
+    if needs(message) == 1:
+        return frozenset()
+    reached = candidates(message, directory) - {message.owner, message.issuer}
+    bureaus = (bureau for code in reached if (bureau := directory.get(code)) is not None)
+    return frozenset(one.code for one in bureaus if withheld_reason(message, one) is WithheldReason.UNREADABLE)
 
 
 def sets_apart(message: Message) -> frozenset[str]:

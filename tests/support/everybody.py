@@ -70,7 +70,7 @@ async def check_everything(world: World, spool: Spool) -> None:
     state = await tracked(world.data / "tracker.db")
     assert len(state) > spool.messages
     assert state == await folded(world.kafka, [*EIGHT, "ipsg"])
-    await _check_archive(world)
+    await check_archive(world)
 
 
 async def _check_journals(world: World, spool: Spool) -> None:
@@ -88,7 +88,7 @@ async def _check_journals(world: World, spool: Spool) -> None:
     assert routed == Counter({message_id for message_id, _ in told})
 
 
-async def _check_archive(world: World) -> None:
+async def check_archive(world: World) -> None:
     """The archive, which was killed, is whole: `audit verify` holds every record of the cluster against it."""
     service = AuditService(
         client=world.link.client,

@@ -26,6 +26,7 @@ from broker.cli.services import audit, observing, router, tracker
 from broker.cli.services.observing import Watch
 from broker.clock import SystemClock
 from broker.errors import CorruptHistoryError
+from broker.model.change import ChangeKind
 from broker.model.diffusion import Diffusion
 from broker.model.naming import Region, Shard, partition_of
 from broker.transport import membership
@@ -33,7 +34,7 @@ from broker.transport.kafka import RawClient
 from consumers.audit.files import Paths
 from tests.support.alerting import Scrapes
 from tests.support.archives import edit_state, read_state
-from tests.support.builders import an_information_diffusion, bureaus
+from tests.support.builders import a_silver_diffusion, an_information_diffusion, bureaus
 from tests.support.eventually import eventually_async
 from tests.support.kafka import plain_write
 from tests.support.processes import write_endpoints
@@ -183,6 +184,18 @@ async def test_router(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             await eventually_async(told, seconds=10, what="it is told of again, with the place")
 
     await served.fires("NoticewireServiceDown")
+
+
+async def test_unreadable(world: World) -> None:
+    """A message that some recipient's programs are too old to read raises the alert."""
+    await world.change("ke", ChangeKind.READS_SET, reads=1)
+    async with scraped(world, router) as served:
+        await served.ready()
+        await world.publish(a_question(NUMBERS[0]))
+        await served.reaches("noticewire_delivered_records_total", 2)
+        assert await served.scrape() == {}
+        await world.publish(a_silver_diffusion(number=NUMBERS[1], circulation=bureaus("ke", "fr")))
+        await served.fires("NoticewireMessagesUnreadable")
 
 
 class Ahead(SystemClock):
