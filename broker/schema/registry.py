@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from broker.errors import MisuseError, StorageError, UnavailableError
-from broker.schema.catalogue import Catalogue
+from broker.schema.catalogue import Catalogue, SchemaVersion
 from broker.schema.codec import Codec
 from broker.schema.ids import SchemaIds
 from broker.schema.subjects import subject_names
@@ -32,8 +32,12 @@ lost, so backups hold it."""
 LEVEL = "FULL_TRANSITIVE"
 
 _JSON = "application/vnd.schemaregistry.v1+json"
+_AWAY = {408, 429, *range(500, 600)}
 _REFUSED = range(400, 500)
 _NOT_FOUND = 404
+
+_Given = tuple[str, SchemaVersion, int]
+"""A subject's name in the registry, a version of ours, and the id that it has there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +82,8 @@ def load_ids(settings: SchemaRegistrySettings, data: Path, *, catalogue: Catalog
     if url == settings.url and all(one.id in kept.written for one in catalogue):
         return kept
     with _asking(settings) as registry:
-        learned = _learn(registry, catalogue, prefix=prefix)
-    return _keep(settings, data, learned, catalogue=catalogue)
+        given = list(_found(registry, catalogue, prefix=prefix))
+    return _keep(settings, data, given, catalogue=catalogue)
 
 
 def register(settings: SchemaRegistrySettings, data: Path, *, catalogue: Catalogue, prefix: str = "") -> Registered:
@@ -90,16 +94,15 @@ def register(settings: SchemaRegistrySettings, data: Path, *, catalogue: Catalog
         UnavailableError: the registry does not answer. Again is safe.
     """
     names = subject_names(catalogue.subjects(), prefix=prefix)
+    given: list[_Given] = []
     unsettled = []
     with _asking(settings) as registry:
         for name, subject in names.items():
             # First, so that the registry, too, holds each version against the ones before it.
             if not registry.has_set_level(name):
                 unsettled.append(name)
-            for version in catalogue.versions(subject):
-                registry.register(name, version.text)
-        learned = _learn(registry, catalogue, prefix=prefix)
-    ids = _keep(settings, data, learned, catalogue=catalogue)
+            given += [(name, one, registry.register(name, one.text)) for one in catalogue.versions(subject)]
+    ids = _keep(settings, data, given, catalogue=catalogue)
     return Registered(subjects=tuple(names), ids=ids, unsettled=tuple(unsettled))
 
 
@@ -109,11 +112,12 @@ class _Registry:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def register(self, subject: str, text: str) -> None:
-        """Register a schema; one that is there already is not registered again."""
+    def register(self, subject: str, text: str) -> int:
+        """Register a schema, and return its id; one that is there already is not registered again."""
         answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", {"schema": text})
         if answer.status_code in _REFUSED:
             raise MisuseError(f"the schema registry refuses {subject}: {_said(answer)}")
+        return _id(answer)
 
     def find(self, subject: str, text: str) -> int | None:
         """Return a schema's id under a subject, if it is there."""
@@ -122,8 +126,7 @@ class _Registry:
             return None
         if answer.status_code in _REFUSED:
             raise MisuseError(f"the schema registry does not say what {subject} is: {_said(answer)}")
-        found = _body(answer).get("id")
-        return found if isinstance(found, int) else None
+        return _id(answer)
 
     def has_set_level(self, subject: str) -> bool:
         """Ask for FULL_TRANSITIVE; return whether the registry lets us."""
@@ -135,7 +138,7 @@ class _Registry:
             answer = self._client.request(method, path, content=json.dumps(body))
         except httpx.HTTPError as error:
             raise UnavailableError(f"the schema registry does not answer ({type(error).__name__})") from error
-        if not answer.is_success and answer.status_code not in _REFUSED:
+        if answer.status_code in _AWAY or not (answer.is_success or answer.status_code in _REFUSED):
             raise UnavailableError(f"the schema registry does not answer as one: {_said(answer)}")
         return answer
 
@@ -156,26 +159,21 @@ def _asking(settings: SchemaRegistrySettings) -> Iterator[_Registry]:
         yield _Registry(client)
 
 
-def _learn(registry: _Registry, catalogue: Catalogue, *, prefix: str) -> SchemaIds:
-    """Ask for the id of each version under each name: registries may number by schema, or by subject."""
-    written: dict[int, int] = {}
-    read: dict[int, int] = {}
+def _found(registry: _Registry, catalogue: Catalogue, *, prefix: str) -> Iterator[_Given]:
+    """Ask for the id of each version under each name: some registries number by schema, others by subject."""
     for name, subject in subject_names(catalogue.subjects(), prefix=prefix).items():
         for version in catalogue.versions(subject):
             found = registry.find(name, version.text)
             if found is not None:
-                read.setdefault(found, version.id)
-            if name == subject:
-                if found is None:
-                    raise MisuseError(
-                        f"version {version.version} of {subject} is not in the schema registry: "
-                        "`noticewire schema register` puts it there"
-                    )
-                written[version.id] = found
-    return SchemaIds(written=written, read=read)
+                yield name, version, found
+            elif name == subject:
+                raise MisuseError(
+                    f"version {version.version} of {subject} is not in the schema registry: "
+                    "`noticewire schema register` puts it there"
+                )
 
 
-def _keep(settings: SchemaRegistrySettings, data: Path, learned: SchemaIds, *, catalogue: Catalogue) -> SchemaIds:
+def _keep(settings: SchemaRegistrySettings, data: Path, given: list[_Given], *, catalogue: Catalogue) -> SchemaIds:
     """Write down what was learned beside what was known: records with a former registry's ids stay readable.
 
     Raises:
@@ -183,7 +181,8 @@ def _keep(settings: SchemaRegistrySettings, data: Path, learned: SchemaIds, *, c
         StorageError: the folder cannot be written.
     """
     _, kept = _read(data / IDS)
-    for external, own in learned.read.items():
+    for _, version, external in given:
+        own = version.id
         ours = catalogue.by_id(external)
         stood_for = kept.read.get(external, own if ours is None else ours.id)
         if stood_for != own:
@@ -191,7 +190,10 @@ def _keep(settings: SchemaRegistrySettings, data: Path, learned: SchemaIds, *, c
                 f"the schema registry's id {external} is that of schema {own} of the catalogue, and already stands for "
                 f"schema {stood_for} here: use a registry (or a context of it) whose ids do not meet those in use"
             )
-    ids = SchemaIds(written=learned.written, read={**kept.read, **learned.read})
+    ids = SchemaIds(
+        written={version.id: external for name, version, external in given if name == version.subject},
+        read={**kept.read, **{external: version.id for _, version, external in given}},
+    )
     path = data / IDS
     temporary = path.with_name(f".{path.name}")
     text = json.dumps({"url": settings.url, "written": ids.written, "read": ids.read}, indent=1)
@@ -214,6 +216,13 @@ def _read(path: Path) -> tuple[str | None, SchemaIds]:
         return None, SchemaIds()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MisuseError(f"{path} is not what was written there ({type(error).__name__})") from error
+
+
+def _id(answer: httpx.Response) -> int:
+    found = _body(answer).get("id")
+    if not isinstance(found, int):
+        raise UnavailableError(f"the schema registry does not answer as one: no id ({answer.status_code})")
+    return found
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

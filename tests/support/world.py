@@ -167,22 +167,31 @@ class World:
 
 @contextlib.asynccontextmanager
 async def a_world(
-    bootstrap_servers: str, prefix: str, data: Path, *, bureaus: Collection[str] = EIGHT
+    bootstrap_servers: str,
+    prefix: str,
+    data: Path,
+    *,
+    bureaus: Collection[str] = EIGHT,
+    codec: Codec | None = None,
 ) -> AsyncIterator[World]:
     """Found an installation of a few bureaus under a prefix of its own."""
     kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, prefix=prefix, session_timeout=timedelta(seconds=10))
-    async with a_world_on(kafka, data, bureaus=bureaus) as world:
+    async with a_world_on(kafka, data, bureaus=bureaus, codec=codec) as world:
         yield world
 
 
 @contextlib.asynccontextmanager
-async def a_world_on(kafka: KafkaSettings, data: Path, *, bureaus: Collection[str] = EIGHT) -> AsyncIterator[World]:
+async def a_world_on(
+    kafka: KafkaSettings, data: Path, *, bureaus: Collection[str] = EIGHT, codec: Codec | None = None
+) -> AsyncIterator[World]:
     """Found an installation of a few bureaus, with the topics and time-outs that `kafka` asks for."""
     seeds = seeds_of(bureaus)
     await TopicAdmin(kafka).apply(plan([seed.code for seed in seeds if not seed.is_service], kafka=kafka))
     keys = KeyRing(data / "keys")
     keys.make([seed.code for seed in seeds])
-    async with linked(kafka, codec=Codec.load(), client_id="test", root_public=keys.signer("ipsg").public) as link:
+    async with linked(
+        kafka, codec=codec or Codec.load(), client_id="test", root_public=keys.signer("ipsg").public
+    ) as link:
         installation = await found(
             seeds,
             keyring=keys,
