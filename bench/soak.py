@@ -34,6 +34,7 @@ from broker.clock import SystemClock
 from broker.members.bureau import SECRETARIAT
 from broker.members.seed import seeds_of
 from broker.observe.logging import configure_logging
+from broker.schema.codec import Codec
 from broker.settings import KafkaSettings
 from broker.topics.apply import TopicAdmin
 from broker.topics.plan import plan
@@ -88,7 +89,7 @@ async def founded(data: Path, bootstrap_servers: str, prefix: str) -> Context:
     keys = KeyRing(data / "keys")
     keys.make([seed.code for seed in seeds])
     root = keys.signer(SECRETARIAT).public
-    async with linked(settings, client_id="soak", root_public=root) as link:
+    async with linked(settings, codec=Codec.load(), client_id="soak", root_public=root) as link:
         installation = await found(
             seeds,
             keyring=keys,
