@@ -8,20 +8,24 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from broker.gateway import registry
+from broker.gateway import interface, registry
+from broker.gateway.lookup import Lookup
 from broker.schema.catalogue import Catalogue
+from broker.schema.ids import SchemaIds
 
 
-def build(*, catalogue: Catalogue, prefix: str = "") -> FastAPI:
+def build(*, catalogue: Catalogue, prefix: str = "", ids: SchemaIds | None = None) -> FastAPI:
     """Return the application.
 
     Args:
-        catalogue: the schemas, with the ids that are on the wire.
+        catalogue: the schemas.
         prefix: of the installation's topics.
+        ids: what an external registry calls the schemas.
     """
     # No pages of FastAPI's own: they load their scripts from elsewhere.
     app = FastAPI(title="Noticewire", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(registry.router(catalogue, prefix=prefix))
+    app.include_router(registry.router(Lookup(catalogue, prefix=prefix, ids=ids)))
+    app.include_router(interface.router(catalogue, prefix=prefix))
     app.add_exception_handler(HTTPException, _said)
     return app
 

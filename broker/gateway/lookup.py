@@ -9,6 +9,7 @@ from fastavro.schema import to_parsing_canonical_form
 from pydantic import BaseModel, Field
 
 from broker.schema.catalogue import Catalogue, SchemaVersion
+from broker.schema.ids import SchemaIds
 from broker.schema.reading import Obstacle, obstacles
 from broker.schema.shape import Shape
 from broker.schema.subjects import subject_names
@@ -50,12 +51,14 @@ class Lookup:
     """What the protocol is asked for, answered from a catalogue.
 
     Args:
-        catalogue: the schemas, with the ids that are on the wire.
+        catalogue: the schemas.
         prefix: of the installation's topics.
+        ids: what an external registry calls them.
     """
 
-    def __init__(self, catalogue: Catalogue, *, prefix: str = "") -> None:
+    def __init__(self, catalogue: Catalogue, *, prefix: str = "", ids: SchemaIds | None = None) -> None:
         self._catalogue = catalogue
+        self._ids = ids or SchemaIds()
         self._names = subject_names(catalogue.subjects(), prefix=prefix)
         self._canonical = {one.id: canonical(one.text) for one in catalogue}
 
@@ -64,15 +67,20 @@ class Lookup:
         return [name for name in self._names if name.startswith(starting)]
 
     def by_id(self, schema_id: str) -> SchemaVersion:
-        """Return the schema that an id stands for.
+        """Return the schema that an id stands for: on new records, or on old ones.
 
         Raises:
             RegistryError: there is none.
         """
-        found = self._catalogue.by_id(int(schema_id)) if _is_number(schema_id) else None
+        number = int(schema_id) if _is_number(schema_id) else 0
+        found = self._catalogue.by_id(self._ids.read.get(number, number))
         if found is None:
             raise RegistryError(SCHEMA_NOT_FOUND, f"Schema {schema_id} not found")
         return found
+
+    def id_of(self, version: SchemaVersion) -> int:
+        """Return the id that new records have."""
+        return self._ids.on_the_wire(version.id)
 
     def names_of(self, version: SchemaVersion) -> list[str]:
         """Return every name under which a schema is to be found."""

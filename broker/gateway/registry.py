@@ -28,7 +28,7 @@ from broker.gateway.lookup import (
     RegistryError,
     SchemaRequest,
 )
-from broker.schema.catalogue import Catalogue, SchemaVersion
+from broker.schema.catalogue import SchemaVersion
 
 MEDIA_TYPES = (
     "application/vnd.schemaregistry.v1+json",
@@ -81,14 +81,8 @@ def _error(code: int, message: str) -> Response:
     return JSONResponse({"error_code": code, "message": message}, status_code=int(str(code)[:3]))
 
 
-def router(catalogue: Catalogue, *, prefix: str = "") -> APIRouter:
-    """Return the protocol's resources.
-
-    Args:
-        catalogue: the schemas, with the ids that are on the wire.
-        prefix: of the installation's topics.
-    """
-    lookup = Lookup(catalogue, prefix=prefix)
+def router(lookup: Lookup) -> APIRouter:
+    """Return the protocol's resources."""
     routes = APIRouter(route_class=_ProtocolRoute, tags=["schema registry"])
     _add_schemas(routes, lookup)
     _add_subjects(routes, lookup)
@@ -132,7 +126,7 @@ def _add_subjects(routes: APIRouter, lookup: Lookup) -> None:
 
     @routes.get("/subjects/{subject}/versions/{version}")
     async def version(subject: str, version: str) -> dict[str, Any]:
-        return _whole(subject, lookup.version(subject, version))
+        return _whole(lookup, subject, lookup.version(subject, version))
 
     @routes.get("/subjects/{subject}/versions/{version}/schema")
     async def raw_schema(subject: str, version: str) -> Any:
@@ -147,12 +141,12 @@ def _add_subjects(routes: APIRouter, lookup: Lookup) -> None:
 def _add_questions(routes: APIRouter, lookup: Lookup) -> None:
     @routes.post("/subjects/{subject}")
     async def find(subject: str, asked: SchemaRequest) -> dict[str, Any]:
-        return _whole(subject, lookup.find(subject, asked))
+        return _whole(lookup, subject, lookup.find(subject, asked))
 
     @routes.post("/subjects/{subject}/versions")
     async def register(subject: str, asked: SchemaRequest) -> dict[str, int]:
         try:
-            return {"id": lookup.find(subject, asked).id}
+            return {"id": lookup.id_of(lookup.find(subject, asked))}
         except RegistryError as error:
             if error.error_code not in {SUBJECT_NOT_FOUND, SCHEMA_NOT_FOUND}:
                 raise
@@ -209,8 +203,8 @@ def _add_config(routes: APIRouter, lookup: Lookup) -> None:
             raise RegistryError(code, f"Subject '{subject}' does not have subject-level {what} configured")
 
 
-def _whole(subject: str, version: SchemaVersion) -> dict[str, Any]:
-    return {"subject": subject, "version": version.version, "id": version.id, "schema": version.text}
+def _whole(lookup: Lookup, subject: str, version: SchemaVersion) -> dict[str, Any]:
+    return {"subject": subject, "version": version.version, "id": lookup.id_of(version), "schema": version.text}
 
 
 def _read_only(subject: str | None) -> RegistryError:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 
 import structlog
 import uvicorn
@@ -39,7 +38,9 @@ async def run(context: Context, stopping: asyncio.Event, *, observe_port: int, p
     """
     watch = Watch(metrics=Metrics("gateway", Health(), reads_logs=False), asks_kafka=False)
     async with watched(watch, None, port=observe_port):
-        app = build(catalogue=_as_on_the_wire(context), prefix=context.kafka.prefix)
+        catalogue, prefix = Catalogue.load(), context.kafka.prefix
+        ids = load_ids(context.settings.schema_registry, context.data, catalogue=catalogue, prefix=prefix)
+        app = build(catalogue=catalogue, prefix=prefix, ids=ids)
         with _listening(port) as sock:
             server = _Server(uvicorn.Config(app, log_config=None, log_level="warning", access_log=False))
             watch.problems = lambda: () if server.started else ("does not listen yet",)
@@ -50,13 +51,6 @@ async def run(context: Context, stopping: asyncio.Event, *, observe_port: int, p
             told.cancel()
             server.should_exit = True
             await serving
-
-
-def _as_on_the_wire(context: Context) -> Catalogue:
-    """Return the catalogue with the ids that records carry: where an external registry gave them, those."""
-    catalogue = Catalogue.load()
-    ids = load_ids(context.settings.schema_registry, context.data, catalogue=catalogue, prefix=context.kafka.prefix)
-    return Catalogue(replace(one, id=ids.on_the_wire(one.id)) for one in catalogue)
 
 
 @contextlib.contextmanager
