@@ -151,15 +151,16 @@ class _Walk:
                 rule=Rule.FIELD_NEEDS_DEFAULT,
                 problem=f"{name} is new in {me} and has no default",
                 so=self._so,
-                instead=f"give {name} a default; where no other fits, make it a union that begins with null, with null as the"
-                " default, and let the model ask for it where it is required",
+                instead=f"give {name} a default; where no other fits, make it a union that begins with null, with null"
+                " as the default, and let the model ask for it where it is required",
             )
+        kind = self._reader.describe(field["type"])
         return Obstacle(
             path=path,
             rule=Rule.FIELD_NEEDS_DEFAULT,
             problem=f"{name} is gone in {other} and has no default in {me}",
             so=self._so,
-            instead=f"keep {name} ({self._reader.describe(field['type'])}): programs with {me} wait for it for ever. If it means nothing any more, say"
+            instead=f"keep {name} ({kind}): programs with {me} wait for it for ever. If it means nothing any more, say"
             " so in its doc and write an empty value",
         )
 
