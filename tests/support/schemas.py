@@ -74,10 +74,11 @@ def write_folder(folder: Path, subjects: Mapping[str, Sequence[Any]]) -> Path:
 def as_read(value: Any, writer: Any, reader: Any) -> Any:
     """Return what a reader's schema makes of a value that was written with another.
 
-    Absent fields have their default, unknown symbols the enum's, and what the reader does not know is left out. Written from Avro's specification for the changes that we allow, and for nothing else. Both schemas are as in their
-    files, with types named after their first use.
+    Absent fields have their default, unknown symbols the enum's, and what the reader does not know is left out. This
+    is Avro's specification for the changes that we allow, and for nothing else. Both schemas are as in their files,
+    where a type is named after its first use.
     """
-    return _as_read(value, writer, reader, (_names(writer), _names(reader)))
+    return _as_read(value, writer, reader, (named_types(writer), named_types(reader)))
 
 
 def _as_read(value: Any, writer: Any, reader: Any, names: tuple[dict[str, Any], dict[str, Any]]) -> Any:
@@ -105,11 +106,12 @@ def _found(schema: Any, names: dict[str, Any]) -> Any:
     return names.get(schema.rpartition(".")[2], schema) if isinstance(schema, str) else schema
 
 
-def _names(schema: Any) -> dict[str, Any]:
+def named_types(schema: Any) -> dict[str, Any]:
+    """Every record, enum and fixed that a schema defines, by its name without namespace."""
     if isinstance(schema, list):
-        return {name: one for branch in schema for name, one in _names(branch).items()}
+        return {name: one for branch in schema for name, one in named_types(branch).items()}
     if not isinstance(schema, dict):
         return {}
     inner = [field["type"] for field in schema.get("fields", ())] + [schema.get("items"), schema.get("values")]
-    found = {name: one for part in inner for name, one in _names(part).items()}
+    found = {name: one for part in inner for name, one in named_types(part).items()}
     return {schema["name"]: schema, **found} if "name" in schema else found
