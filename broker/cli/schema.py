@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,6 +15,7 @@ from broker.errors import MisuseError
 from broker.schema.catalogue import SHIPPED, Catalogue, SchemaVersion
 from broker.schema.differences import Change, Difference, differences
 from broker.schema.folder import check_folder
+from broker.schema.reference import reference
 from broker.schema.registry import register as put
 from broker.schema.rules import Breach
 from broker.schema.shape import Shape
@@ -107,6 +109,40 @@ def diff(
         typer.echo(_line(one))
     if not found:
         typer.echo("  nothing differs but words" if old is not new else "  it has no other version")
+
+
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Write it there; otherwise to standard output.")
+]
+
+
+@app.command("asyncapi")
+def asyncapi(*, output: OutputOption = None) -> None:
+    """Describe the whole interface as an AsyncAPI 3 document: channels, messages, headers, examples.
+
+    Example: noticewire schema asyncapi --output docs/asyncapi.yaml
+    """
+    interface = importlib.import_module("broker.gateway.asyncapi")  # by name: it loads what no other command needs
+    _write(interface.as_yaml(interface.document(Catalogue.load())), output)
+
+
+@app.command("reference")
+def as_reference(*, output: OutputOption = None) -> None:
+    """Describe every field of every record, in Markdown: meaning, source, and since which version.
+
+    Example: noticewire schema reference --output docs/reference.md
+    """
+    _write(reference(Catalogue.load()), output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise MisuseError(f"--output {output}: {error.strerror}") from error
 
 
 @app.command("register")

@@ -41,6 +41,7 @@ async def handle(fields: dict[str, Any], message: KafkaMessage) -> None:
     global seen  # noqa: PLW0603 - a script that counts
     seen += 1
     record = message.raw_message
+    assert not isinstance(record, tuple), "one at a time was asked for"
     told = {
         "topic": record.topic,
         "partition": record.partition,

@@ -25,7 +25,7 @@ async def test_faststream_reads_an_inbox_and_the_ledger(kafka: SharedKafka, pref
     async with a_world(kafka.bootstrap_servers, prefix, tmp_path, bureaus=BUREAUS) as world:
         await a_record_of_every_kind(world)
         records = await read(world.kafka, *topics)
-        arguments = [kafka.bootstrap_servers, SCHEMAS, str(len(records)), *(prefix + topic for topic in topics)]
+        arguments = [kafka.bootstrap_servers, str(SCHEMAS), str(len(records)), *(prefix + topic for topic in topics)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, PROGRAM, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
