@@ -19,7 +19,7 @@ from producers.client import Producer
 from tests.support.builders import a_silver_diffusion, an_information_diffusion, bureaus
 from tests.support.eventually import eventually_async
 from tests.support.everybody import check_archive
-from tests.support.plain import PlainRecord
+from tests.support.plain import PlainRecord, read
 from tests.support.processes import write_endpoints
 from tests.support.serving import serving
 from tests.support.shared_kafka import SharedKafka
@@ -141,3 +141,46 @@ async def test_our_own_client_takes_both(world: World) -> None:
             assert delivery.message.number == FIRST.number
             assert delivery.message.texts == FIRST.texts
             break
+
+
+async def test_the_command_line_says_who_could_not_read_it(world: World) -> None:
+    """`publish` names them before it sends; `bureau reads` ends that; what an older version cannot say is refused."""
+    file = world.data / "silver.json"
+    file.write_text(SILVER.model_dump_json(), encoding="utf-8")
+
+    code, out = await noticewire(world, "publish", str(file), "--format-version", "1")
+    assert code == 1
+    assert f"{file}: refused: subject.kind: cannot be said in version 1" in out
+    assert await delivered_to_feed(world) == 0
+
+    code, out = await noticewire(world, "publish", str(file))
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0] == f"{file}: {SILVER.number}: needs version 2 of the format, which ke do not read"
+    assert ": published at diffusions.africa/" in lines[1]
+
+    assert (await noticewire(world, "bureau", "ke", "reads", "2"))[0] == 0
+    code, out = await noticewire(world, "publish", str(file))
+    assert code == 0
+    assert "needs version" not in out
+
+
+async def noticewire(world: World, *arguments: str) -> tuple[int, str]:
+    """Run the command; return its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "broker.cli.main",
+        *arguments,
+        "--data",
+        str(world.data),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+async def delivered_to_feed(world: World) -> int:
+    return len(await read(world.kafka, "diffusions.africa"))

@@ -175,7 +175,12 @@ async def a_world(
     codec: Codec | None = None,
 ) -> AsyncIterator[World]:
     """Found an installation of a few bureaus under a prefix of its own."""
-    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, prefix=prefix, session_timeout=timedelta(seconds=10))
+    kafka = KafkaSettings(
+        bootstrap_servers=bootstrap_servers,
+        prefix=prefix,
+        session_timeout=timedelta(seconds=10),
+        metadata_timeout=timedelta(seconds=30),  # a busy machine's broker takes long to lead what was just made
+    )
     async with a_world_on(kafka, data, bureaus=bureaus, codec=codec) as world:
         yield world
 

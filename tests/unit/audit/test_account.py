@@ -8,7 +8,7 @@ import pytest
 
 from broker.clock import from_epoch_ms
 from broker.model.command import Command, CommandKind
-from broker.model.ledger import EntryKind
+from broker.model.ledger import EntryKind, Rewritten
 from broker.model.message import Event
 from broker.model.naming import Origin
 from broker.model.outcome import NoticeOfEnd, Outcome, Verdict, id_for
@@ -60,6 +60,11 @@ def an_outcome(bureau: str, value: bytes = VALUES[0]) -> bytes:
     )
 
 
+def in_version_1(value: bytes, bureaus: str) -> Rewritten:
+    """What an entry says of a copy that was written for some bureaus."""
+    return Rewritten(version=1, digest=sha256(value).digest(), delivered=bureaus)
+
+
 ZERO = str(ORIGIN)
 WELL = a_story(
     entries=[an_entry(0, VALUES[0], "zw", ended="ng")],
@@ -74,6 +79,15 @@ def test_what_the_ledger_says_and_the_inboxes_hold_agrees(tmp_path: Path) -> Non
     log.append(("ledger.africa", 0, a_batch([a_record(1, passed)])))
     report = check(an_archive(tmp_path, log))
     assert (report.findings, report.unsettled, report.counts.deliveries) == ([], 0, 3)
+
+
+def test_a_copy_in_an_older_version_is_accounted_for(tmp_path: Path) -> None:
+    """Who reads an older version holds the bytes that the entry names for them; everybody else holds the issuer's."""
+    log = a_story(
+        entries=[an_entry(0, VALUES[0], "ng zw", rewritten=(in_version_1(VALUES[1], "zw"),))],
+        inboxes={"zw": [(VALUES[1], ZERO)], "ng": [(VALUES[0], ZERO)]},
+    )
+    assert check(an_archive(tmp_path, log)).findings == []
 
 
 def reminders(*inboxes: str) -> Log:
@@ -183,6 +197,24 @@ CASES: list[tuple[str, Log, str, str]] = [
         "a delivery of other bytes",
         a_story(entries=[an_entry(0, VALUES[0], "zw")], inboxes={"zw": [(VALUES[1], ZERO)]}),
         "inbox.zw/0/0",
+        "holds other bytes than its origin notices.africa/0/0",
+    ),
+    (
+        "a copy in an older version, of other bytes",
+        a_story(
+            entries=[an_entry(0, VALUES[0], "ng zw", rewritten=(in_version_1(VALUES[1], "zw"),))],
+            inboxes={"zw": [(VALUES[2], ZERO)], "ng": [(VALUES[0], ZERO)]},
+        ),
+        "inbox.zw/0/0",
+        "holds other bytes than ledger.africa/0/0 says were written for its reader",
+    ),
+    (
+        "a copy in an older version, for somebody else",
+        a_story(
+            entries=[an_entry(0, VALUES[0], "ng zw", rewritten=(in_version_1(VALUES[1], "zw"),))],
+            inboxes={"zw": [(VALUES[1], ZERO)], "ng": [(VALUES[1], ZERO)]},
+        ),
+        "inbox.ng/0/0",
         "holds other bytes than its origin notices.africa/0/0",
     ),
     (
