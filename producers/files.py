@@ -6,6 +6,7 @@ refusal, and the entries after it go on.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,10 @@ def read(path: Path) -> Iterator[Entry]:
     Never raises for what a file holds: what cannot be read is an entry whose content is the refusal.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write to it
+            problem = InvalidFieldError("file", "is no regular file", "a readable file")
+            yield Entry(str(path), path.parent, problem)
+            return
         match SUFFIXES.get(path.suffix.lower()):
             case "json":
                 found = _numbered(path, json_values(path))

@@ -13,7 +13,7 @@ import typer
 
 from broker.cli.context import FAILED, Context, DataOption, JsonOption, load_context, print_json, run_async
 from broker.clock import SystemClock
-from broker.errors import MisuseError
+from broker.errors import MisuseError, RefusedError
 from broker.members.seed import AUDIT
 from broker.model.naming import Region
 from broker.transport.kafka import RawClient
@@ -95,7 +95,7 @@ def tell(
 ) -> None:
     """Show what was written, in the order of the archive: place, time, kind, event and number.
 
-    Example: noticewire audit replay --notice zw-n-2026-000123 --data ./data
+    Exits with 1 if nothing matches. Example: noticewire audit replay --notice zw-n-2026-000123 --data ./data
     """
     context = load_context(data)
     wanted = Wanted(
@@ -107,7 +107,9 @@ def tell(
         topic=topic,
     )
     folder = _archive(context, archive)
+    shown = 0
     for one in replay(folder, wanted, codec=context.codec(), with_values=with_values):
+        shown += 1
         if as_json:
             typer.echo(json.dumps(one.to_json(), ensure_ascii=False))
             continue
@@ -115,6 +117,8 @@ def tell(
         typer.echo(f"{one.place}  {one.at.isoformat(timespec='milliseconds')}  {one.what}{number}")
         if one.value is not None:
             typer.echo(json.dumps(one.value, ensure_ascii=False))
+    if not shown:
+        raise RefusedError("nothing that is archived matches")
 
 
 async def verify_history(

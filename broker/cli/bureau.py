@@ -122,7 +122,7 @@ def list_holdings(ctx: typer.Context, *, as_json: JsonOption = False, data: Data
     Example: noticewire bureau zw list --data ./data
     """
     with _looking(load_context(data), ctx.obj) as state:
-        holdings = state.holdings() if state is not None else []
+        holdings = state.holdings()
     if as_json:
         print_json(
             [
@@ -159,7 +159,7 @@ def show(
     """
     context = load_context(data)
     with _looking(context, ctx.obj) as state:
-        holding = state.holding(number) if state is not None else None
+        holding = state.holding(number)
     if holding is None:
         raise RefusedError(f"{ctx.obj} holds nothing under {number}")
     shown: dict[str, Any] = {"number": number, "event": holding.event, "revision": holding.revision}
@@ -177,7 +177,7 @@ def parked(ctx: typer.Context, *, as_json: JsonOption = False, data: DataOption 
     Example: noticewire bureau zw parked --data ./data
     """
     with _looking(load_context(data), ctx.obj) as state:
-        records = state.parked() if state is not None else []
+        records = state.parked()
     if as_json:
         print_json(
             [
@@ -252,8 +252,6 @@ async def _ack(
     code: str, context: Context, name: str, *, stage: Stage, reason: DeclineReason | None, officer: str | None
 ) -> str:
     with _looking(context, code) as state:
-        if state is None:
-            raise RefusedError(f"{code} has received nothing here: run noticewire bureau {code} listen")
         signer = context.keys.signer(code)
         client_id = f"noticewire-bureau-{code}"
         async with linked(
@@ -310,14 +308,17 @@ async def _change(code: str, context: Context, parts: Callable[[Bureau], dict[st
 
 
 @contextlib.contextmanager
-def _looking(context: Context, code: str) -> Iterator[BureauState | None]:
-    """Open a bureau's file beside its client, and close it: an open reader holds up what an end empties."""
+def _looking(context: Context, code: str) -> Iterator[BureauState]:
+    """Open a bureau's file beside its client, and close it: an open reader holds up what an end empties.
+
+    Raises:
+        RefusedError: no client of this bureau has run on this data folder.
+    """
     state = BureauState.look(_path(context.data, code))
-    try:
+    if state is None:
+        raise RefusedError(f"{code} has received nothing here: run noticewire bureau {code} listen")
+    with contextlib.closing(state):
         yield state
-    finally:
-        if state is not None:
-            state.close()
 
 
 def _path(data: Path, code: str) -> Path:

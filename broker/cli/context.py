@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from broker.endpoints import ENDPOINTS, Endpoints, KafkaEndpoint, locate
-from broker.errors import MisuseError, NoticewireError
+from broker.errors import MisuseError, NoticewireError, UnavailableError
 from broker.observe import tracing
 from broker.observe.logging import configure_logging
 from broker.schema.codec import Codec
@@ -46,6 +47,9 @@ __all__ = [
 T = TypeVar("T")
 
 DONE, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
+
+_nothing_runs: ContextVar[Path | None] = ContextVar("nothing_runs", default=None)
+"""The data folder of this command, if neither it nor a setting says where the cluster is: a default was tried."""
 
 DataOption = Annotated[
     Path | None,
@@ -110,6 +114,8 @@ def load_context(data: Path | None = None) -> Context:
     found = locate(data)
     if "log_level" in found.settings.observe.model_fields_set:
         configure_logging("cli", as_json=False, level=found.settings.observe.log_level)
+    is_told = "bootstrap_servers" in found.settings.kafka.model_fields_set or (found.data / ENDPOINTS).exists()
+    _nothing_runs.set(None if is_told else found.data)
     return Context(
         settings=found.settings,
         data=found.data,
@@ -127,11 +133,14 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 def run(app: typer.Typer) -> int:
     """Run the command line and return its exit code; an error of ours is one line on standard error."""
     configure_logging("cli", as_json=False, level="ERROR")
+    _nothing_runs.set(None)
     try:
         _export_spans()
         code = app(standalone_mode=False)
     except MisuseError as error:
         return _failed(error, MISUSE)
+    except UnavailableError as error:
+        return _failed(_explained(error), FAILED)
     except NoticewireError as error:
         return _failed(error, FAILED)
     except (KeyboardInterrupt, typer.Abort):
@@ -157,6 +166,14 @@ def _export_spans() -> None:
 def print_json(value: object) -> None:
     """Write a value for programs."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, sort_keys=False))
+
+
+def _explained(error: UnavailableError) -> UnavailableError:
+    folder = _nothing_runs.get()
+    if folder is None:
+        return error
+    mend = f"start `noticewire up --data {folder}`, or set NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS"
+    return UnavailableError(f"nothing runs on {folder}: {mend} ({error})")
 
 
 def _failed(error: NoticewireError, code: int) -> int:

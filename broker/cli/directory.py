@@ -10,6 +10,7 @@ from rich.table import Table
 
 from broker.cli.context import Context, DataOption, JsonOption, load_context, print_json, run_async
 from broker.cli.system import found_installation
+from broker.cli.terminal import printable
 from broker.errors import RefusedError
 from broker.members.bureau import Bureau
 from broker.members.directory import Directory
@@ -60,7 +61,7 @@ def list_bureaus(*, data: DataOption = None, as_json: JsonOption = False, as_of:
     for bureau in directory.bureaus():
         table.add_row(
             bureau.code,
-            bureau.name,
+            printable(bureau.name),
             bureau.kind,
             bureau.region,
             bureau.clearance,
@@ -99,7 +100,7 @@ def show_bureau(code: str, *, data: DataOption = None, as_json: JsonOption = Fal
         *(("key", _key_said(key)) for key in bureau.keys),
     ]
     for name, text in lines:
-        typer.echo(f"{name:<14} {text}")
+        typer.echo(f"{name:<14} {printable(text)}")
 
 
 @app.command("log")

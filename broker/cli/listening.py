@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 
 from broker.cli.context import Context, run_async
+from broker.cli.terminal import printable
 from broker.clock import SystemClock
 from broker.errors import InvalidFieldError, MisuseError, NoticewireError, RefusedError, UnavailableError
 from broker.model.message import ENDS, Status
@@ -129,14 +130,14 @@ async def _listen(code: str, context: Context, *, wants: Wants, to: Takes, count
                 )
                 if passed_on:
                     await inbox.flush()
-            typer.echo(json.dumps(letter(delivery), ensure_ascii=False) if as_json else line(delivery))
+            typer.echo(json.dumps(letter(delivery), ensure_ascii=False) if as_json else printable(line(delivery)))
             done += 1
             if done == count:
                 return
 
 
 def _say_not_taken(delivery: Delivery, why: str) -> None:
-    typer.echo(f"{delivery.number} (offset {delivery.offset}): not taken: {why}", err=True)
+    typer.echo(printable(f"{delivery.number} (offset {delivery.offset}): not taken: {why}"), err=True)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker.cli.checks.machine import running, unready
 from broker.cli.context import Context, DataOption, JsonOption, load_context, print_json, run_async
 from broker.errors import MisuseError, RefusedError
 from broker.model.naming import NoticeNumber, Region
@@ -34,7 +35,18 @@ def status(
     if number is not None:
         number = str(NoticeNumber.parse(number))
     context = load_context(data)
-    run_async(_status(_store_url(context), number=number, region=region, json=json))
+    halted = halted_shards(context)
+    run_async(_status(_store_url(context), number=number, region=region, json=json, halted=halted))
+    for shard in halted:
+        typer.echo(shard, err=True)
+
+
+def halted_shards(context: Context) -> list[str]:
+    """Say which shards are run no more, as the services that run here know: what is due there will not change."""
+    endpoints = running(context.data)
+    services = endpoints.services.items() if endpoints is not None else ()
+    problems = [(name, problem) for name, one in services if one.observe for problem in unready(one.observe)]
+    return [f"{name}: {problem}" for name, problem in problems if " is halted at " in problem]
 
 
 def _store_url(context: Context) -> str:
@@ -46,22 +58,22 @@ def _store_url(context: Context) -> str:
     return sqlite_url(path)
 
 
-async def _status(url: str, *, number: str | None, region: Region | None, json: bool) -> None:
+async def _status(url: str, *, number: str | None, region: Region | None, json: bool, halted: list[str]) -> None:
     engine = await open_to_read(url)
     try:
         if number is None:
-            await _show_board(engine, region=region, json=json)
+            await _show_board(engine, region=region, json=json, halted=halted)
         else:
             await _show_notice(engine, number, region=region, json=json)
     finally:
         await engine.dispose()
 
 
-async def _show_board(engine: AsyncEngine, *, region: Region | None, json: bool) -> None:
+async def _show_board(engine: AsyncEngine, *, region: Region | None, json: bool, halted: list[str]) -> None:
     rows = await board.read_board(engine, region=region)
     if json:
         total = board.total(rows)
-        print_json({"regions": board.board_json(rows), "total": board.board_json([total])[0]})
+        print_json({"regions": board.board_json(rows), "total": board.board_json([total])[0], "halted": halted})
     else:
         Console().print(board.board_table(rows))
 

@@ -50,6 +50,9 @@ async def acknowledge_by_hand(
     known = received[-1]
     if not may_follow(known.stage, stage, reason):
         raise InvalidFieldError("stage", f"{stage} is acknowledged already", "each stage once")
+    if stage is Stage.PURGED and (holding := state.holding(known.number)) is not None and holding.value is not None:
+        rule = "a copy is removed when its notice ends (withdrawn, cancelled, expired), and purged is acknowledged then"
+        raise InvalidFieldError("stage", f"{known.number} is in force, and its copy is held", rule)
     receipt = receipt_of(known, stage, reason=reason, actor=actor, actor_kind=actor_kind, given_at=clock.now())
     for shard, batch in batched(signer.bureau, [(Origin.parse(known.origin).shard, receipt)]):
         value = codec.encode(batch)

@@ -35,7 +35,7 @@ def look_at_machine(context: Context) -> Iterator[Finding]:
     yield _python()
     yield from _java_and_jars(context)
     yield _disk(context.data)
-    endpoints = _running(context.data)
+    endpoints = running(context.data)
     yield from _ports(context) if endpoints is None else _services(context.data, endpoints)
 
 
@@ -90,8 +90,8 @@ def _disk(folder: Path) -> Finding:
     return ok("disk", said)
 
 
-def _running(folder: Path) -> Endpoints | None:
-    """Return what runs on the folder, by its own word."""
+def running(folder: Path) -> Endpoints | None:
+    """Return what runs on a data folder, by its own word."""
     with contextlib.suppress(OSError, ValueError):
         return Endpoints.model_validate_json((folder / ENDPOINTS).read_bytes())
     return None
@@ -131,7 +131,7 @@ def _services(folder: Path, endpoints: Endpoints) -> Iterator[Finding]:
     for name, service in endpoints.services.items():
         if service.observe is None:
             continue
-        missing = _unready(service.observe)
+        missing = unready(service.observe)
         if missing:
             mend = "docs/operate.md, NoticewireServiceNotReady; its log is in logs/"
             yield problem("services", f"{name} is not ready: {'; '.join(missing)}", mend)
@@ -139,7 +139,8 @@ def _services(folder: Path, endpoints: Endpoints) -> Iterator[Finding]:
             yield ok("services", f"{name} is ready")
 
 
-def _unready(address: str) -> list[str]:
+def unready(address: str) -> list[str]:
+    """Return what a service says is missing; nothing if it is ready."""
     try:
         with urlopen(f"{address}/readyz", timeout=_ASK_SECONDS):  # noqa: S310 - http on this machine
             return []

@@ -14,7 +14,11 @@ from typer.testing import CliRunner
 
 from broker.cli import bureau, publish
 from broker.cli.context import Endpoints, KafkaEndpoint
+from broker.errors import InvalidFieldError
+from broker.model.naming import inbox
+from broker.transport.fanout import Outgoing
 from tests.support.builders import a_red_notice, bureaus
+from tests.support.eventually import eventually_async
 from tests.support.plain import read
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import World, a_world
@@ -68,6 +72,10 @@ async def test_files_are_published_received_and_acted_on(world: World, tmp_path:
     assert code == 0
     stages = [r["stage"] for one in await read(world.kafka, "acks.africa") for r in one.value["receipts"]]
     assert stages == ["received", "accepted", "actioned"]
+    with pytest.raises(InvalidFieldError, match="in force, and its copy is held"):
+        await run(world, "bureau", "ipsg", "ack", "zw-n-2026-000001", "--stage", "purged")
+    given = [r["stage"] for one in await read(world.kafka, "acks.africa") for r in one.value["receipts"]]
+    assert given == stages
     code, out = await run(world, "bureau", "ipsg", "list", "--json")
     assert [(one["number"], one["held"]) for one in json.loads(out)] == [("zw-n-2026-000001", True)]
     code, out = await run(world, "bureau", "ipsg", "show", "zw-n-2026-000001")
@@ -79,3 +87,45 @@ async def test_files_are_published_received_and_acted_on(world: World, tmp_path:
     subscription = (await world.link.follower.at_its_end()).get("zw")
     assert subscription is not None
     assert subscription.subscriptions[0].types == ("red", "yellow")
+
+
+async def test_publish_waits_for_the_routers_word(world: World, tmp_path: Path) -> None:
+    """`--wait` tells what came of each message, and fails if one was rejected; `--json` has the whole outcome."""
+    good = a_red_notice(number="zw-n-2026-000001", event="requested")
+    early = a_red_notice(number="zw-n-2026-000002", event="suspended")
+    (tmp_path / "cases.jsonl").write_text(f"{good.model_dump_json()}\n{early.model_dump_json()}\n", encoding="utf-8")
+
+    waiting = asyncio.create_task(run(world, "publish", str(tmp_path / "cases.jsonl"), "--wait", "--json"))
+
+    async def lie_on_the_feed() -> bool:
+        assert not waiting.done(), waiting.result()
+        return len(await read(world.kafka, "notices.africa")) == 2
+
+    await eventually_async(lie_on_the_feed, seconds=60, what="both lie on the feed")
+    await world.route(good.shard, early.shard)
+    code, out = await waiting
+
+    said = json.loads(out)
+    assert code == 1
+    assert said["summary"] == {"published": 2, "routed": 1, "rejected": 1}
+    outcomes = {one["number"]: one["outcome"] for one in said["messages"]}
+    assert (outcomes[good.number]["verdict"], outcomes[good.number]["given"]) == ("routed", 1)
+    assert (outcomes[early.number]["verdict"], outcomes[early.number]["reason"]) == ("rejected", "no_beginning")
+
+
+async def test_what_was_parked_is_listed(world: World) -> None:
+    """A record of the inbox that is none of ours is not shown by `listen`, and named by `parked` with the reason."""
+    await (await world.link.publisher.send(inbox("ke"), 0, Outgoing(b"k", b"random bytes", ())))
+    notice = a_red_notice(number="ipsg-n-2026-000001", issuer="ipsg", circulation=bureaus("ke"))
+    await world.publish(notice)
+    await world.route(notice.shard)
+
+    code, out = await run(world, "bureau", "ke", "listen", "--count", "1")
+    assert (code, notice.number in out) == (0, True)
+    code, out = await run(world, "bureau", "ke", "parked")
+    first, last = out.splitlines()
+    assert first.startswith("inbox.ke/0/0 of ")
+    assert "undecodable" in first
+    assert (code, last) == (0, "1 parked")
+    code, out = await run(world, "bureau", "ke", "parked", "--json")
+    assert [(one["offset"], one["reason"], one["size_bytes"]) for one in json.loads(out)] == [(0, "undecodable", 12)]

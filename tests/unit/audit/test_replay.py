@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from broker.cli import audit as command
 from broker.clock import from_epoch_ms
-from broker.errors import CorruptHistoryError
+from broker.errors import CorruptHistoryError, RefusedError
 from consumers.audit import replay as replaying
 from consumers.audit.files import Paths
 from consumers.audit.replay import Wanted, replay
@@ -78,3 +80,11 @@ def test_a_damaged_archive_is_not_told(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CorruptHistoryError, match=r"000000000000\.avro"):
         places(folder, Wanted())
+
+
+def test_a_number_that_nobody_knows_is_no_empty_story(folder: Path) -> None:
+    """The command fails where nothing matches: a misspelt number must not look like a notice without a history."""
+    argv = ["replay", "--archive", str(folder), "--notice"]
+
+    assert CliRunner().invoke(command.app, [*argv, NOTICE.number]).exit_code == 0
+    assert isinstance(CliRunner().invoke(command.app, [*argv, "zw-n-1999-000001"]).exception, RefusedError)

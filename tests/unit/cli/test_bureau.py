@@ -36,3 +36,12 @@ def test_a_look_leaves_no_file_open(tmp_path: Path, command: list[str]) -> None:
 
     assert result.exit_code == 0 or isinstance(result.exception, RefusedError), result
     assert open_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", [["list"], ["parked"], ["show", "zw-n-2026-000001"]])
+def test_who_has_received_nothing_is_told_so(tmp_path: Path, command: list[str]) -> None:
+    """A bureau whose client never ran here is not shown as one that holds nothing."""
+    result = CliRunner().invoke(app, ["xx", *command, "--data", str(tmp_path)])
+
+    assert isinstance(result.exception, RefusedError)
+    assert "xx has received nothing here" in str(result.exception)

@@ -76,3 +76,27 @@ def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path, monkeypatch: pyt
         load_context(tmp_path)
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_where_nothing_runs_is_said(
+    *, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who could not reach a cluster that nobody named is told what to start or set; a named one is just away."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["noticewire"])
+    monkeypatch.delenv("NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS", raising=False)
+    if is_told:
+        monkeypatch.setenv("NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:7")
+    app = typer.Typer()
+
+    @app.command()
+    def command() -> None:
+        load_context(tmp_path)
+        raise UnavailableError("no broker answers")
+
+    assert run(app) == FAILED
+    said = capsys.readouterr().err
+    assert ("nothing runs on" in said) is not is_told
+    assert (f"noticewire up --data {tmp_path}" in said) is not is_told
+    assert "no broker answers" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,22 @@ def test_hostile_entries_are_refused_one_by_one(
 
 
 def test_a_file_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
-    """A missing file does not stop the files after it."""
-    (entry,) = read(tmp_path / "missing.json")
+    """A missing file does not stop the files after it, and is said to be missing, whatever its name."""
+    for name in ("missing.json", "missing"):
+        (entry,) = read(tmp_path / name)
 
-    assert isinstance(entry.content, InvalidFieldError)
-    assert entry.content.field == "file"
+        assert isinstance(entry.content, InvalidFieldError)
+        assert entry.content.field == "file"
+        assert "No such file" in str(entry.content)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """Nobody waits for ever for somebody to write to a pipe."""
+    os.mkfifo(tmp_path / "pipe.json")
+
+    (entry,) = read(tmp_path / "pipe.json")
+
+    assert str(entry.content).startswith("file: is no regular file")
 
 
 def test_lines_are_read_lazily(tmp_path: Path) -> None:
