@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import signal
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvloop
 
-from broker.cli.context import FAILED, Context, DataOption, load_context
+from broker.cli.context import Context, DataOption, load_context
+from broker.cli.supervisor import Supervisor
 from broker.embedded import leash
 from broker.observe.logging import configure_logging
 from broker.transport.kafka import RawClient
@@ -66,7 +67,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Run services until Ctrl-C or SIGTERM. Several of a kind share the shards.
+    """Run services until Ctrl-C or SIGTERM. Of several, one that dies is started again; those of a kind share the shards.
 
     Example: noticewire serve router tracker --data ./data
     """
@@ -105,18 +106,15 @@ def start(
 
 
 def _serve_each(services: Sequence[Service], data: Path, observe: int, port: int | None) -> None:
-    """Run several services side by side; if one ends, end the others and say so."""
-    ports = [observe + at if observe else 0 for at in range(len(services))]
-    running = [(one, start(one, data, observe_port=own, port=port)) for one, own in zip(services, ports, strict=True)]
-    with contextlib.ExitStack() as stack:
-        for _, process in running:
-            stack.callback(process.stop, STOP_PATIENCE_SECONDS)
+    """Run several services side by side; one that ends is started again, and the others go on."""
+    supervisor = Supervisor(partial(typer.echo, err=True), patience_seconds=STOP_PATIENCE_SECONDS)
+    with supervisor.running():
         stopped = _signalled()
+        for at, service in enumerate(services):
+            own = observe + at if observe else 0
+            supervisor.add(service, partial(start, service, data, observe_port=own, port=port))
         while not stopped():
-            for service, process in running:
-                if (code := process.poll()) is not None:
-                    typer.echo(f"noticewire: {service} ended with exit code {code}", err=True)
-                    raise typer.Exit(FAILED)
+            supervisor.check()
             signal.sigtimedwait([], 0.2)
 
 
