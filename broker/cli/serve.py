@@ -67,7 +67,9 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Run services until Ctrl-C or SIGTERM. Of several, one that dies is started again; those of a kind share the shards.
+    """Run services until Ctrl-C or SIGTERM. Several of a kind share the shards.
+
+    Of several, one that dies is started again, and the others go on.
 
     Example: noticewire serve router tracker --data ./data
     """
