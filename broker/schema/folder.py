@@ -51,7 +51,6 @@ def _files(folder: Traversable, versions: list[SchemaVersion]) -> Iterator[Breac
             version = f"{entry['subject']} v{entry['version']}"
             wanted = f"{entry['subject']}/v{entry['version']}.avsc"
             yield _breach(Rule.CATALOGUE, f"{version} is listed as {entry['file']}", f"call the file {wanted}")
-    free = max(one.id for one in versions) + 1 if versions else 1
     for inner in sorted((one for one in folder.iterdir() if one.is_dir()), key=lambda one: one.name):
         for file in sorted(one.name for one in inner.iterdir()):
             path = f"{inner.name}/{file}"
@@ -59,8 +58,8 @@ def _files(folder: Traversable, versions: list[SchemaVersion]) -> Iterator[Breac
                 yield _breach(
                     Rule.CATALOGUE,
                     f"{path} is not listed in {CATALOGUE_FILE}, so no program knows it",
-                    f"add its subject, version, id (the next free one is {free}) and file to {CATALOGUE_FILE}, or"
-                    " remove the file",
+                    f"add its subject, version and file to {CATALOGUE_FILE}, with an id that no other has; or remove"
+                    " the file",
                 )
 
 

@@ -19,6 +19,12 @@ from tests.support.schemas import PARCELS, a_field, a_record, write_folder
 NUMBER, WEIGHT = a_field("number"), a_field("weight", "long")
 COLOUR = {"type": "enum", "name": "Colour", "symbols": ["red", "blue"]}
 
+NARROWED = """\
+parcel v1 and v2 weight: its type is narrowed from long to int, so v2 cannot read what v1 writes
+  rule:    a field keeps its type, neither narrower nor wider: versions read each other both ways
+  instead: keep long; a narrower range is the model's to check
+"""
+
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
@@ -53,11 +59,7 @@ and write an empty value
         pytest.param(
             [NUMBER, WEIGHT],
             [NUMBER, a_field("weight", "int")],
-            """\
-parcel v1 and v2 weight: its type is narrowed from long to int, so v2 cannot read what v1 writes
-  rule:    a field keeps its type, neither narrower nor wider: versions read each other both ways
-  instead: keep long; a narrower range is the model's to check
-""",
+            NARROWED,
             id="narrow_a_type",
         ),
         pytest.param(
@@ -98,6 +100,11 @@ def test_a_breaking_change_says_what_to_do(
     result = run("check", "--folder", str(folder))
 
     assert (result.exit_code, result.output) == (1, said)
+
+
+def test_the_guide_shows_what_is_said() -> None:
+    """What a newcomer is shown to expect is what the check prints."""
+    assert NARROWED in (Path(__file__).parents[3] / "docs" / "schemas.md").read_text("utf-8")
 
 
 def test_programs_read_the_check_as_json(tmp_path: Path) -> None:

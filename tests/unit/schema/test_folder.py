@@ -59,7 +59,7 @@ def sample(text: str) -> Callable[[Path], Any]:
 
 
 FAULTS: list[tuple[str, Callable[[Path], Any], Rule, str, str]] = [
-    ("not listed", forget, Rule.CATALOGUE, "parcel/v2.avsc is not listed in catalogue.json", "next free one is 5002"),
+    ("not listed", forget, Rule.CATALOGUE, "parcel/v2.avsc is not listed in catalogue.json", "an id that no other has"),
     ("another name", misplace, Rule.CATALOGUE, "parcel v2 is listed as parcel/second.avsc", "file parcel/v2.avsc"),
     ("id twice", lambda at: entry(at, id=5001), Rule.CATALOGUE, "id 5001 is used twice: by parcel v1 and", "mend"),
     ("a gap", lambda at: entry(at, version=3), Rule.CATALOGUE, "version 3 of parcel does not follow", "mend"),
@@ -71,6 +71,7 @@ FAULTS: list[tuple[str, Callable[[Path], Any], Rule, str, str]] = [
     ("no bytes", sample("{}"), Rule.SAMPLE, "cannot be read: KeyError('encoded')", "bytes in hex"),
     ("another id", sample('{"encoded": "000000138900"}'), Rule.SAMPLE, "begins with 0000001389, where id 5002", "anew"),
     ("too short", sample('{"encoded": "000000138a02"}'), Rule.SAMPLE, "the schema does not read it (EOF", "anew"),
+    ("too long", sample('{"encoded": "000000138a000000"}'), Rule.SAMPLE, "reads 1 of 3 bytes", "anew"),
     ("an edit", edit, Rule.SAMPLE, "parcel/v2.sample.json: the schema", "a released schema is never edited"),
 ]
 
