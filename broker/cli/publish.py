@@ -91,6 +91,10 @@ class _Report:
         for problem in problems:
             self._say(f"{place}: refused: {problem}")
 
+    def empty(self, path: Path) -> None:
+        """Say that a file holds no entry: what came out of a pipeline that broke looks like that."""
+        self._say(f"{path}: nothing in it")
+
     def published(self, place: str, message: Notice | Diffusion, where: Published) -> dict[str, Any]:
         """Say where a message landed."""
         self._counts["published"] += 1
@@ -173,6 +177,7 @@ async def _messages(
     """Yield what can be published, and note where each stands; refuse the rest."""
     clock = SystemClock()
     for path in expand(files):
+        entry = None
         for entry in read(path):
             try:
                 message = prepare(entry, directory=await producer.directory(), now=clock.now(), issuer=issuer)
@@ -181,3 +186,5 @@ async def _messages(
                 continue
             places.append(entry.place)
             yield message
+        if entry is None:
+            report.empty(path)

@@ -58,6 +58,9 @@ async def test_files_are_published_received_and_acted_on(world: World, tmp_path:
     assert "cases.jsonl:3: refused: circulation.bureaus[0]: xx is not in the directory. Rule: " in out
     assert out.splitlines()[-1] == "1 published, 2 refused"
 
+    (tmp_path / "empty.jsonl").touch()
+    code, out = await run(world, "publish", str(tmp_path / "empty.jsonl"))
+    assert (code, out) == (0, f"{tmp_path / 'empty.jsonl'}: nothing in it\nnothing to publish\n")
     (tmp_path / "again.json").write_text(good.model_dump_json(), encoding="utf-8")
     code, out = await run(world, "publish", str(tmp_path / "again.json"), "--json")
     assert code == 0
@@ -115,17 +118,17 @@ async def test_publish_waits_for_the_routers_word(world: World, tmp_path: Path) 
 
 async def test_what_was_parked_is_listed(world: World) -> None:
     """A record of the inbox that is none of ours is not shown by `listen`, and named by `parked` with the reason."""
-    await (await world.link.publisher.send(inbox("ke"), 0, Outgoing(b"k", b"random bytes", ())))
-    notice = a_red_notice(number="ipsg-n-2026-000001", issuer="ipsg", circulation=bureaus("ke"))
+    await (await world.link.publisher.send(inbox("ipsg"), 0, Outgoing(b"k", b"random bytes", ())))
+    notice = a_red_notice(number="zw-n-2026-000001", event="requested")
     await world.publish(notice)
     await world.route(notice.shard)
 
-    code, out = await run(world, "bureau", "ke", "listen", "--count", "1")
+    code, out = await run(world, "bureau", "ipsg", "listen", "--count", "1")
     assert (code, notice.number in out) == (0, True)
-    code, out = await run(world, "bureau", "ke", "parked")
+    code, out = await run(world, "bureau", "ipsg", "parked")
     first, last = out.splitlines()
-    assert first.startswith("inbox.ke/0/0 of ")
+    assert first.startswith("inbox.ipsg/0/0 of ")
     assert "undecodable" in first
     assert (code, last) == (0, "1 parked")
-    code, out = await run(world, "bureau", "ke", "parked", "--json")
+    code, out = await run(world, "bureau", "ipsg", "parked", "--json")
     assert [(one["offset"], one["reason"], one["size_bytes"]) for one in json.loads(out)] == [(0, "undecodable", 12)]
