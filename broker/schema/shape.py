@@ -35,7 +35,7 @@ class Shape:
         try:
             self.root: Part = parse_schema(json.loads(text), named_schemas=self._names)
         except (SchemaParseException, UnknownType, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MisuseError(f"{label} is not an Avro schema: {error or repr(error)}") from error
+            raise MisuseError(f"{label} is not an Avro schema: {str(error) or repr(error)}") from error
 
     def follow(self, part: Part) -> Part:
         """Return what a name stands for, and anything else as it is."""

@@ -7,8 +7,6 @@ from importlib.metadata import files
 from itertools import pairwise
 from typing import Any
 
-import avro.compatibility
-import avro.schema
 import pytest
 from fastavro.schema import load_schema
 
@@ -16,6 +14,7 @@ from broker.schema.compatibility import avro_refusal, check_pair
 from broker.schema.reading import obstacles
 from broker.schema.rules import Rule
 from broker.schema.shape import Shape
+from tests.support.schemas import apache_says
 
 
 def alerts() -> dict[tuple[int, int], str]:
@@ -66,7 +65,10 @@ def test_our_check_has_apaches_verdict(pair: tuple[tuple[int, int], tuple[int, i
     old, new = shape(pair[0]), shape(pair[1])
     earlier, later = READS_EARLIER_AND_LATER[pair]
 
-    assert (apache(reader=new.text, writer=old.text), apache(reader=old.text, writer=new.text)) == (earlier, later)
+    assert (apache_says(reader=new.text, writer=old.text), apache_says(reader=old.text, writer=new.text)) == (
+        earlier,
+        later,
+    )
     assert (avro_refusal(reader=new.text, writer=old.text) is None) == earlier
     assert (avro_refusal(reader=old.text, writer=new.text) is None) == later
     assert (obstacles(reader=new, writer=old, reader_is_newer=True) == ()) == earlier
@@ -74,12 +76,6 @@ def test_our_check_has_apaches_verdict(pair: tuple[tuple[int, int], tuple[int, i
     broken = [one for one in check_pair(old, new) if one.so]
     assert (broken == []) == (earlier and later)
     assert all(one.path and one.instead and one.rule is not Rule.AVRO for one in broken)
-
-
-def apache(*, reader: str, writer: str) -> bool:
-    checker = avro.compatibility.ReaderWriterCompatibilityChecker()
-    result = checker.get_compatibility(avro.schema.parse(reader), avro.schema.parse(writer))
-    return result.compatibility is avro.compatibility.SchemaCompatibilityType.compatible
 
 
 def test_what_broke_is_said_by_field() -> None:
