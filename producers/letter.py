@@ -49,14 +49,21 @@ class Letter:
 
     @classmethod
     def written(
-        cls, message: Notice | Diffusion, *, signer: Signer, installation: str, codec: Codec, mends: str | None = None
+        cls,
+        message: Notice | Diffusion,
+        *,
+        signer: Signer,
+        installation: str,
+        codec: Codec,
+        mends: str | None = None,
+        version: int | None = None,
     ) -> Self:
         """Encode and sign a message.
 
         Raises:
-            InvalidFieldError: it is larger than a feed takes.
+            InvalidFieldError: it is larger than a feed takes, or cannot be said in that version of the format.
         """
-        value = codec.encode(message)
+        value = codec.encode(message, version=version)
         signature = signer.sign(RecordKind.MESSAGE, installation, value)
         return cls(
             message_id=message.message_id,

@@ -19,6 +19,7 @@ from broker.errors import InvalidFieldError, InvalidMessageError, RefusedError, 
 from broker.model.diffusion import Diffusion
 from broker.model.notice import Notice
 from broker.model.outcome import Verdict
+from broker.model.versions import FORMAT_VERSION, needs
 from producers.client import Producer, Published
 from producers.files import expand, read
 from producers.preparation import prepare
@@ -45,20 +46,34 @@ def publish(
         Path | None,
         typer.Option("--journal", metavar="FILE", help="Keep what was accepted there, encrypted, until Kafka has it."),
     ] = None,
+    format_version: Annotated[
+        int | None,
+        typer.Option("--format-version", min=1, max=FORMAT_VERSION, help="Write this version of the format."),
+    ] = None,
     as_json: JsonOption = False,
     data: DataOption = None,
 ) -> None:
     """Publish notices and diffusions from files, in the files' order.
 
     What a file leaves out follows from the rest: id, time, owner, issuer, region. A message that breaks a rule is
-    refused with its place, field and rule; the others go on. Exit code 0 only if all were published (and, with --wait,
-    routed).
+    refused with its place, field and rule; the others go on. Whoever could not read a message, because their programs
+    are too old, is named before it is sent. Exit code 0 only if all were published (and, with --wait, routed).
 
     Example: noticewire publish samples/ --wait --data ./data
     """
     context = load_context(data)
     report = _Report(quiet=as_json)
-    run_async(_publish(context.data, files, issuer=issuer, wait=wait, journal=journal, report=report))
+    run_async(
+        _publish(
+            context.data,
+            files,
+            issuer=issuer,
+            wait=wait,
+            journal=journal,
+            format_version=format_version,
+            report=report,
+        )
+    )
     if as_json:
         print_json({"messages": report.rows, "summary": report.summary()})
     else:
@@ -72,6 +87,7 @@ class _Report:
 
     def __init__(self, *, quiet: bool) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.unread: dict[str, list[str]] = {}
         self.failed = False
         self._quiet = quiet
         self._counts: Counter[str] = Counter()
@@ -91,6 +107,12 @@ class _Report:
         for problem in problems:
             self._say(f"{place}: refused: {problem}")
 
+    def unreadable(self, place: str, message: Notice | Diffusion, bureaus: frozenset[str]) -> None:
+        """Name those who will not be given a message, because they read no version that can say it."""
+        self.unread[place] = sorted(bureaus)
+        codes = " ".join(self.unread[place])
+        self._say(f"{place}: {message.number}: needs version {needs(message)} of the format; not read by: {codes}")
+
     def empty(self, path: Path) -> None:
         """Say that a file holds no entry: what came out of a pipeline that broke looks like that."""
         self._say(f"{path}: nothing in it")
@@ -98,7 +120,7 @@ class _Report:
     def published(self, place: str, message: Notice | Diffusion, where: Published) -> dict[str, Any]:
         """Say where a message landed."""
         self._counts["published"] += 1
-        row = {
+        row: dict[str, Any] = {
             "place": place,
             "message_id": str(message.message_id),
             "number": message.number,
@@ -107,6 +129,8 @@ class _Report:
             "origin": where.origin,
             "appended_at": where.appended_at.isoformat(),
         }
+        if place in self.unread:
+            row["unreadable_by"] = self.unread[place]
         self.rows.append(row)
         self._say(f"{place}: {message.number} {message.event} by {message.issuer}: published at {where.origin}")
         return row
@@ -143,11 +167,18 @@ def _problem(error: RefusedError) -> dict[str, str]:
 
 
 async def _publish(
-    data: Path, files: Sequence[Path], *, issuer: str | None, wait: bool, journal: Path | None, report: _Report
+    data: Path,
+    files: Sequence[Path],
+    *,
+    issuer: str | None,
+    wait: bool,
+    journal: Path | None,
+    format_version: int | None,
+    report: _Report,
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     shows = report.console.is_terminal
-    async with Producer.connect(data=data, outcomes=wait, journal=journal) as producer:
+    async with Producer.connect(data=data, outcomes=wait, journal=journal, format_version=format_version) as producer:
         places: list[str] = []
         landed: list[tuple[dict[str, Any], Notice | Diffusion]] = []
         with Progress(*columns, console=report.console, disable=not shows, transient=True) as progress:
@@ -184,6 +215,9 @@ async def _messages(
             except RefusedError as error:
                 report.refused(entry.place, error)
                 continue
+            too_old = await producer.unreadable_by(message)
+            if too_old:
+                report.unreadable(entry.place, message, too_old)
             places.append(entry.place)
             yield message
         if entry is None:

@@ -150,13 +150,13 @@ async def test_the_command_line_says_who_could_not_read_it(world: World) -> None
 
     code, out = await noticewire(world, "publish", str(file), "--format-version", "1")
     assert code == 1
-    assert f"{file}: refused: subject.kind: cannot be said in version 1" in out
+    assert f"{file}[entry 1]: refused: subject.kind: cannot be said in version 1" in out
     assert await delivered_to_feed(world) == 0
 
     code, out = await noticewire(world, "publish", str(file))
     lines = out.splitlines()
     assert code == 0
-    assert lines[0] == f"{file}: {SILVER.number}: needs version 2 of the format, which ke do not read"
+    assert lines[0] == f"{file}[entry 1]: {SILVER.number}: needs version 2 of the format; not read by: ke"
     assert ": published at diffusions.africa/" in lines[1]
 
     assert (await noticewire(world, "bureau", "ke", "reads", "2"))[0] == 0
