@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -26,7 +26,8 @@ def export_spans(names: Iterable[str], *, service: str) -> None:
     Raises:
         MisuseError: no such exporter is installed.
     """
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    resource = Resource.create({"service.name": service}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource)
     for name in names:
         exporter = next(iter(entry_points(group="opentelemetry_traces_exporter", name=name)), None)
         if exporter is None:
