@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
-from broker.errors import MisuseError, StorageError, UnavailableError
+from broker.errors import MisuseError, UnavailableError
 from broker.schema.catalogue import Catalogue, SchemaVersion
 from broker.schema.codec import Codec
 from broker.schema.ids import SchemaIds
@@ -178,7 +178,7 @@ def _keep(settings: SchemaRegistrySettings, data: Path, given: list[_Given], *, 
 
     Raises:
         MisuseError: an id already stands for another schema, so that old records would be read as what they are not.
-        StorageError: the folder cannot be written.
+        UnavailableError: the folder cannot be written.
     """
     _, kept = _read(data / IDS)
     for _, version, external in given:
@@ -202,7 +202,7 @@ def _keep(settings: SchemaRegistrySettings, data: Path, given: list[_Given], *, 
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(path, error.strerror or "") from error
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
     return ids
 
 

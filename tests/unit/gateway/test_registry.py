@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from broker.gateway.app import build
 from broker.schema.catalogue import Catalogue, SchemaVersion
@@ -20,11 +21,16 @@ OTHER = json.dumps({"type": "record", "name": "noticewire.Notice", "fields": [{"
 PREFIX = "trial-"
 
 
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The gateway; it keeps nothing between requests."""
+    return build(catalogue=Catalogue.load(), prefix=PREFIX)
+
+
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """Whoever asks the gateway."""
-    transport = httpx.ASGITransport(build(catalogue=Catalogue.load(), prefix=PREFIX))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Whoever asks it."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         yield client
 
 
@@ -201,14 +207,15 @@ async def test_changes_nothing(client: httpx.AsyncClient, method: str, path: str
 
 async def test_compatibility(client: httpx.AsyncClient) -> None:
     """A version is compatible with each of its subject, another schema is not, and why is said where it is asked."""
+    less = json.loads(NOTICE[1])
+    less["fields"] = [one for one in less["fields"] if one["name"] != "owner"]  # reads the others, which cannot read it
     for version in ("/1", "/latest", ""):
         path = f"/compatibility/subjects/trial-notices.africa-value/versions{version}"
-        good = await client.post(path, **asked(NOTICE[0]))
-        bad = await client.post(f"{path}?verbose=true", **asked(OTHER))
-
-        assert good.json() == {"is_compatible": True}
-        assert bad.json()["is_compatible"] is False
-        assert any("weight" in message for message in bad.json()["messages"])
+        assert (await client.post(path, **asked(NOTICE[0]))).json() == {"is_compatible": True}
+        for text, field in ((OTHER, "weight"), (json.dumps(less), "owner")):
+            bad = (await client.post(f"{path}?verbose=true", **asked(text))).json()
+            assert bad["is_compatible"] is False
+            assert any(field in message for message in bad["messages"])
 
 
 @pytest.mark.parametrize(
