@@ -33,12 +33,13 @@ fuzz: $(STAMP) ## 100,000 hostile inputs for producers and feeds (half an hour);
 soak: $(STAMP) ## 100,000 simulated messages: does any service's memory grow? ARGS='--messages 3000' for less
 	@$(BIN)/python bench/soak.py $(ARGS)
 
-check: $(STAMP) ## format, lint, strict types, import layers
+check: $(STAMP) ## format, lint, strict types, import layers, schemas
 	@failed=0; \
 	echo "format"; $(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; failed=1; }; \
 	echo "lint"; $(BIN)/ruff check --quiet . || failed=1; \
 	echo "types"; $(BIN)/mypy --no-error-summary || failed=1; \
 	echo "import layers"; $(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; failed=1; }; \
+	echo "schemas"; $(BIN)/noticewire schema check >$(VENV)/schema-check.log 2>&1 || { cat $(VENV)/schema-check.log; failed=1; }; \
 	[ $$failed = 0 ] && echo "check: clean"
 
 format: $(STAMP) ## mend format and what lint can mend
