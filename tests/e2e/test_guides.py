@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.demo import COMMAND, environment, noticewire
 from tests.support.eventually import eventually
-from tests.support.guides import Block, Reader, blocks
+from tests.support.guides import GUIDES, Block, Reader, blocks
 
 ROOT = Path(__file__).parents[2]
 DATA = "noticewire-data"
@@ -64,9 +64,7 @@ def installation(start: Block) -> Iterator[Path]:
             up.end()
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "docs/operate.md", "docs/bureau.md", "docs/integrate.md", "docs/audit.md"]
-)
+@pytest.mark.parametrize("name", GUIDES)
 def test_what_the_guide_says_works(installation: Path, start: Block, name: str) -> None:
     """Each block does what the guide says, in order; none is left out without a reason."""
     folder = installation / Path(name).stem
