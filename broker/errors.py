@@ -7,6 +7,7 @@ NoticewireError
     MisuseError            the command or the settings make no sense   (exit 2)
   RejectedRecordError    set the record aside, whole; the batch goes on
   UnavailableError       try again with back-off; nothing changed
+    StorageError           a file of ours cannot be written; tell the operator, too
   FencedError            a newer instance took over: stop without committing
     EvictedError           the group has put this process out: end it, a replacement begins anew
   CorruptHistoryError    stop and say where; a person decides
@@ -116,6 +117,27 @@ class UnavailableError(NoticewireError):
     """Something needed is not there now; try again with back-off. Nothing changed."""
 
     code = "unavailable"
+
+
+class StorageError(UnavailableError):
+    """A file of ours cannot be written: its disk is full or broken. What was to be in it is not; try again.
+
+    Attributes:
+        path: the file.
+        problem: the operating system's or SQLite's word for it.
+    """
+
+    code = "storage"
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f"{path} cannot be written ({problem}): make room on its disk, or mend it; then it goes on")
+        self.path = str(path)
+        self.problem = problem
+
+    @override
+    def log_fields(self) -> dict[str, str]:
+        """Return identifiers and codes that may be logged."""
+        return {"code": self.code, "path": self.path, "problem": self.problem}
 
 
 class FencedError(NoticewireError):

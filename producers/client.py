@@ -16,7 +16,7 @@ import structlog
 
 from broker.clock import Clock, SystemClock
 from broker.endpoints import locate
-from broker.errors import MisuseError, RefusedError, UnavailableError
+from broker.errors import MisuseError, RefusedError, StorageError, UnavailableError
 from broker.members.directory import Directory
 from broker.model.diffusion import Diffusion
 from broker.model.notice import Notice
@@ -34,11 +34,11 @@ from broker.transport.publisher import RecordPlace, Writes
 from broker.trust.keys import KeyRing
 from broker.trust.signing import Signer
 from producers.door import refuse_if_wrong
-from producers.journal import FailedEntry, Journal
+from producers.journal import FailedEntry, Journal, JournalEntry
 from producers.letter import Letter, topic_of
 from producers.outcomes import OutcomeWatch
 from producers.results import Accepted, Published, Result
-from producers.sending import Sender
+from producers.sending import Landing, Sender
 
 __all__ = ["Accepted", "Producer", "Published", "Result", "Signers"]
 
@@ -273,7 +273,8 @@ class Producer:
 
         Raises:
             RefusedError: it breaks a rule, or no key of its issuer is here. Nothing was kept.
-            UnavailableError: the journal's disk is full, or no directory was ever read. Nothing was kept.
+            StorageError: the journal's disk is full or broken. Nothing was kept.
+            UnavailableError: no directory was ever read. Nothing was kept.
             MisuseError: this producer has no journal, or is not open.
         """
         if self._sender is None:
@@ -282,8 +283,18 @@ class Producer:
         message, signer = self._let_in(message, directory, mends=mends)
         with publishing(topic_of(message), message_id=str(message.message_id), number=message.number, later=True):
             letter = self._letter(message, signer, directory, mends=mends)
-            entry, landing = await self._sender.accept(letter)
+            entry, landing = await self._kept(self._sender, letter)
         return Accepted(message_id=letter.message_id, number=letter.number, sequence=entry.sequence, landing=landing)
+
+    async def _kept(self, sender: Sender, letter: Letter) -> tuple[JournalEntry, Landing]:
+        """Write a letter to the journal, and tell whether its disk takes it."""
+        try:
+            kept = await sender.accept(letter)
+        except StorageError as error:
+            self._observer.unwritable(str(error))
+            raise
+        self._observer.written()
+        return kept
 
     async def drain(self, *, within: timedelta | None = None) -> bool:
         """Wait until everything that was accepted has landed or failed; return whether it has.

@@ -19,8 +19,8 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from broker.clock import from_epoch_ms, to_epoch_ms
-from broker.errors import CorruptHistoryError, InvalidFieldError, NoticewireError, UnavailableError
-from producers.journal_file import hold, opened
+from broker.errors import CorruptHistoryError, InvalidFieldError, NoticewireError
+from producers.journal_file import hold, opened, unusable
 from producers.letter import Letter, unpacked
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ class Journal:
     Raises:
         MisuseError: another process uses it (named), it is of a newer program, or of another key.
         KeyFileError: the key is not there although entries are, or others can read it.
+        StorageError: its disk is full or broken.
         UnavailableError: the file cannot be read or written.
     """
 
@@ -113,7 +114,8 @@ class Journal:
 
         Raises:
             InvalidFieldError: another message of that id waits here.
-            UnavailableError: the disk is full or away; nothing was kept.
+            StorageError: the disk is full or broken; nothing was kept.
+            UnavailableError: the file cannot be written; nothing was kept.
         """
         sealed = self._seal.seal(letter.packed(), _about(letter))
 
@@ -271,8 +273,7 @@ class Journal:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            away = UnavailableError(f"the journal {self.path} cannot be written: {error}")
-            return [(None, away)] * len(jobs)
+            return [(None, unusable(self.path, error))] * len(jobs)
         return done
 
 

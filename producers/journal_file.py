@@ -7,7 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from broker.errors import CorruptHistoryError, MisuseError, UnavailableError
+from broker.errors import CorruptHistoryError, MisuseError, StorageError, UnavailableError
+from broker.store.disk import disk_problem
 from broker.trust.sealing import Seal
 
 VERSION = 1
@@ -67,21 +68,29 @@ def opened(path: Path, key_file: Path) -> tuple[Seal, sqlite3.Connection]:
     Raises:
         MisuseError: it is of a newer program, or of another key.
         KeyFileError: the key is not there although the journal is, or others can read it.
+        StorageError: its disk is full or broken.
         UnavailableError: the file cannot be read or written.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (sqlite3.Error, OSError) as error:
-        raise UnavailableError(f"the journal {path} cannot be opened: {error}") from error
+        raise unusable(path, error) from error
     try:
         return _prepared(database, path, key_file), database
     except sqlite3.Error as error:
         database.close()
-        raise UnavailableError(f"the journal {path} cannot be opened: {error}") from error
+        raise unusable(path, error) from error
     except BaseException:
         database.close()
         raise
+
+
+def unusable(path: Path, error: sqlite3.Error | OSError) -> UnavailableError:
+    """Return what an error of the system or of SQLite means for whoever uses the journal."""
+    if (problem := disk_problem(error)) is not None:
+        return StorageError(path, problem)
+    return UnavailableError(f"the journal {path} cannot be used: {error}")
 
 
 def _prepared(database: sqlite3.Connection, path: Path, key_file: Path) -> Seal:

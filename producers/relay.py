@@ -267,7 +267,14 @@ class Relay:
                 taken = await connection.execute(
                     update(OutboxLease)
                     .where(OutboxLease.name == "relay")
-                    .where(or_(OutboxLease.holder == self.holder, OutboxLease.until <= now))
+                    # One that ends later than any that is taken now: the clock was set back. Nobody waits for hours.
+                    .where(
+                        or_(
+                            OutboxLease.holder == self.holder,
+                            OutboxLease.until <= now,
+                            OutboxLease.until > now + LEASE,
+                        )
+                    )
                     .values(holder=self.holder, until=now + LEASE)
                 )
                 if taken.rowcount:

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from broker.cli.context import Context
-from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError
 from broker.model.diffusion import Diffusion
 from broker.model.notice import Notice
@@ -185,7 +184,7 @@ class SimulationRun:
         pace = (
             at_once(messages, wait=wait)
             if self._options.rate.per_second is None
-            else on_time(messages, start=simulation.start, clock=SystemClock(), wait=wait)
+            else on_time(messages, start=simulation.start, wait=wait)
         )
         await play(producer, pace, about_to=about_to, landed=landed)
 

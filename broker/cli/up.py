@@ -82,10 +82,14 @@ async def _up(folder: Path, kafka: RunningKafka, *, routers: int, observe_port: 
         _write_endpoints(context, supervisor, first, ports, answers)
         say(f"Runs until Ctrl-C, on {folder}; where everything listens is in {folder / 'endpoints.json'}")
         async with watched(_watch(supervisor, node, folder), None, port=first):
+            changed = False
             while not stopping.is_set():
                 await node.check()
-                if supervisor.check():
-                    _write_endpoints(context, supervisor, first, ports, answers)
+                changed |= supervisor.check()
+                if changed:
+                    with contextlib.suppress(OSError):  # a full disk: the old ones stay until it takes them
+                        _write_endpoints(context, supervisor, first, ports, answers)
+                        changed = False
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
         say(f"Stopping: what is in flight has {STOP_PATIENCE_SECONDS:g} s to finish")
@@ -142,7 +146,7 @@ class _Node:
         self.restarts += 1
         try:
             await asyncio.to_thread(self._node.start)
-        except NoticewireError as error:
+        except (NoticewireError, OSError) as error:  # its disk may be full: it is tried again for ever
             wait = BACK_OFF_SECONDS[min(self._deaths, len(BACK_OFF_SECONDS) - 1)]
             self._deaths += 1
             self._not_before = monotonic() + wait

@@ -11,7 +11,7 @@ from time import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from typing_extensions import override
 
-from broker.observe.metrics import Metrics
+from broker.observe.metrics import Metrics, StorageMetrics
 from broker.observe.observers import ArchiveObserver, DoorObserver, RouterObserver, SessionObserver, TrackerObserver
 
 _DELIVERY_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -25,7 +25,7 @@ _ARCHIVE_SECONDS_MAX = 120.0
 """A commit of 16 MiB waits for its disk; looking for ends that should be there takes 30 s."""
 
 
-class RouterMetrics(RouterObserver, SessionObserver):
+class RouterMetrics(StorageMetrics, RouterObserver, SessionObserver):
     """Counts what a router does.
 
     Args:
@@ -36,6 +36,7 @@ class RouterMetrics(RouterObserver, SessionObserver):
 
     def __init__(self, metrics: Metrics, *, withheld_reasons: Iterable[str], reject_reasons: Iterable[str]) -> None:
         registry = metrics.registry
+        super().__init__(registry, metrics.service)
         self._consumed = Counter(
             "noticewire_consumed_records", "Feed records entered in the ledger.", ("feed", "kind"), registry=registry
         )
@@ -67,6 +68,11 @@ class RouterMetrics(RouterObserver, SessionObserver):
             "noticewire_transaction_failures",
             "Router's transactions that were not committed, or of which nobody knows.",
             ("code",),
+            registry=registry,
+        )
+        self._skew = Gauge(
+            "noticewire_clock_skew_seconds",
+            "By how much our clock and Kafka's differ, as of the last transaction.",
             registry=registry,
         )
         for reason in withheld_reasons:
@@ -101,6 +107,10 @@ class RouterMetrics(RouterObserver, SessionObserver):
             self._waited.observe(max(0.0, waited_seconds))
 
     @override
+    def clock(self, skew_seconds: float) -> None:
+        self._skew.set(abs(skew_seconds))
+
+    @override
     def committed(self, seconds: float) -> None:
         self._transactions.observe(seconds)
 
@@ -109,7 +119,7 @@ class RouterMetrics(RouterObserver, SessionObserver):
         self._failures.labels(code).inc()
 
 
-class TrackerMetrics(TrackerObserver):
+class TrackerMetrics(StorageMetrics, TrackerObserver):
     """Counts what a tracker does.
 
     Args:
@@ -123,6 +133,7 @@ class TrackerMetrics(TrackerObserver):
         self, metrics: Metrics, *, stages: Iterable[str], reasons: Iterable[str], decline_reasons: Iterable[str]
     ) -> None:
         registry = metrics.registry
+        super().__init__(registry, metrics.service)
         self._read = Counter(
             "noticewire_tracked_records", "Records read into the tracker's store.", ("log",), registry=registry
         )
@@ -168,11 +179,12 @@ class TrackerMetrics(TrackerObserver):
         self._acknowledged.observe(max(0.0, seconds))
 
 
-class ArchiveMetrics(ArchiveObserver):
+class ArchiveMetrics(StorageMetrics, ArchiveObserver):
     """Counts what the archive does."""
 
     def __init__(self, metrics: Metrics) -> None:
         registry = metrics.registry
+        super().__init__(registry, metrics.service)
         self._health = metrics.health
         self._rows = Counter(
             "noticewire_archived_records", "Offsets archived: records, markers, holes.", ("kind",), registry=registry
@@ -219,10 +231,11 @@ class ArchiveMetrics(ArchiveObserver):
         self._committed.set(time())
 
 
-class DoorMetrics(DoorObserver):
+class DoorMetrics(StorageMetrics, DoorObserver):
     """Counts what a producer lets pass and refuses, in whichever process it is."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry, "producer")
         self._published = Counter("noticewire_published_messages", "Messages on their feeds.", registry=registry)
         self._refused = Counter(
             "noticewire_refused_messages", "Messages refused at the door, by code.", ("code",), registry=registry

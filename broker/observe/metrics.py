@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from broker.observe.health import Health
 from broker.observe.lag import Lags
-from broker.observe.observers import SharingObserver
+from broker.observe.observers import SharingObserver, StorageObserver
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, of which nothing of ours makes use
 
@@ -87,6 +87,33 @@ class Metrics:
             self._lag_records.labels(self.service, *labels).set(value)
             self._lag_seconds.labels(self.service, *labels).set(seconds[labels])
         self._lagging = set(records)
+
+
+class StorageMetrics(StorageObserver):
+    """Counts the writes that a disk has refused.
+
+    Args:
+        registry: of the process.
+        service: as in `Metrics`.
+
+    Attributes:
+        problems: what keeps files from being written now; nothing once one was.
+    """
+
+    def __init__(self, registry: CollectorRegistry, service: str) -> None:
+        self._unwritten = Counter(
+            "noticewire_storage_failures", "Writes to files of ours that failed.", ("service",), registry=registry
+        ).labels(service)
+        self.problems: tuple[str, ...] = ()
+
+    @override
+    def unwritable(self, problem: str) -> None:
+        self._unwritten.inc()
+        self.problems = (problem,)
+
+    @override
+    def written(self) -> None:
+        self.problems = ()
 
 
 class SharingMetrics(SharingObserver):

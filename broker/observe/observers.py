@@ -9,6 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
+class StorageObserver:
+    """Is told whether a part can write its files."""
+
+    def unwritable(self, problem: str) -> None:
+        """A file cannot be written: `problem` names it, what is wrong, and the mend. It is tried again."""
+
+    def written(self) -> None:
+        """It can be, or can be again."""
+
+
 class SessionObserver:
     """Is told how a shard's transactions end."""
 
@@ -35,7 +45,7 @@ class SharingObserver:
         """The group has put this process out."""
 
 
-class RouterObserver:
+class RouterObserver(StorageObserver):
     """Is told what became of each arrival, once that is committed."""
 
     def entered(
@@ -60,12 +70,14 @@ class RouterObserver:
             outcomes: how many were told what became of it.
             withheld: from how many bureaus, by `WithheldReason`.
             reason: a `RejectReason`, where rejected.
-            waited_seconds: from the record's append to the commit, by the broker's clock and ours; below 0 where the
-                two disagree.
+            waited_seconds: from the record's append to the commit, by the broker's clock.
         """
 
+    def clock(self, skew_seconds: float) -> None:
+        """Kafka's clock is so far ahead of ours (below 0: behind), beyond the time that its answer took."""
 
-class TrackerObserver:
+
+class TrackerObserver(StorageObserver):
     """Is told what the tracker has written, once that is committed."""
 
     def read(self, log: str, records: int) -> None:
@@ -81,7 +93,7 @@ class TrackerObserver:
         """A delivery was acknowledged for the first time, so long after its message was published (append times)."""
 
 
-class ArchiveObserver:
+class ArchiveObserver(StorageObserver):
     """Is told how the archive comes on."""
 
     def turned(self) -> None:
@@ -97,7 +109,7 @@ class ArchiveObserver:
         """A commit is durable; the tree has so many leaves."""
 
 
-class DoorObserver:
+class DoorObserver(StorageObserver):
     """Is told what a producer let pass and what it refused."""
 
     def published(self) -> None:

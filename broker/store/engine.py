@@ -16,9 +16,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import StaticPool, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from broker.errors import MisuseError
+from broker.errors import MisuseError, StorageError
+from broker.store.disk import disk_problem
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -102,6 +104,7 @@ async def open_store(url: str) -> AsyncEngine:
 
     Raises:
         MisuseError: a newer program made it; nothing was changed.
+        StorageError: its disk is full or broken.
     """
     engine = make_engine(url)
     try:
@@ -109,8 +112,10 @@ async def open_store(url: str) -> AsyncEngine:
             if connection.dialect.name == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
             await connection.run_sync(_migrate)
-    except BaseException:
+    except BaseException as error:
         await engine.dispose()
+        if isinstance(error, OperationalError) and (problem := disk_problem(error.orig)) is not None:
+            raise StorageError(engine.url.database, problem) from error
         raise
     return engine
 

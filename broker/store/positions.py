@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from broker.errors import FencedError, UnavailableError
+from broker.errors import FencedError, StorageError, UnavailableError
+from broker.store.disk import disk_problem
 from broker.store.tables import positions
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Holding:
 
         Raises:
             FencedError: somebody else took a partition over; nothing was written.
+            StorageError: the store's disk is full or broken.
             UnavailableError: the database is away, or its answer was; take the partitions again to see what it has.
         """
         async with _begun(self._engine, "writing to the store") as connection:
@@ -81,6 +83,7 @@ async def take(engine: AsyncEngine, places: Iterable[Place]) -> Holding:
     """Take partitions over from whoever holds them; from here on nobody else's unit on them is committed.
 
     Raises:
+        StorageError: the store's disk is full or broken.
         UnavailableError: the database is away.
     """
     epochs: dict[Place, int] = {}
@@ -122,4 +125,6 @@ async def _begun(engine: AsyncEngine, doing: str) -> AsyncIterator[AsyncConnecti
         async with engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError, OSError) as error:  # asyncpg says OSError where nobody listens
+        if isinstance(error, OperationalError) and (problem := disk_problem(error.orig)) is not None:
+            raise StorageError(engine.url.database, problem) from error
         raise UnavailableError(f"{doing}: {type(error).__name__}") from error

@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClusterPartition
 from typing_extensions import override
 
-from broker.errors import CorruptHistoryError, EvictedError, FencedError, UnavailableError
+from broker.errors import CorruptHistoryError, EvictedError, FencedError, StorageError, UnavailableError
 from broker.model.naming import SHARDS_TOPIC, Shard
 from broker.observe.observers import SharingObserver
 from broker.settings import KafkaSettings
@@ -39,6 +39,8 @@ _TURN_MS = 200
 _CONFIRM_SECONDS = 3.0
 _REJOIN_SECONDS = 1.0
 _RESTART_SECONDS = (0.1, 0.5)
+_DISK_SECONDS = (1.0, 4.0)
+"""A disk stays full for longer, and the log may lie on it."""
 _REMIND_SECONDS = 60.0
 """How often a halted shard is told of again: whoever looks at the last lines of a log must find it."""
 _JOIN_SECONDS = 30.0
@@ -237,12 +239,19 @@ class _Sharing:
                 case CorruptHistoryError() as error:
                     self.membership.halted[shard] = error  # a person decides; the others go on
                     self.reminded_at = float("-inf")
+                case StorageError() as error:
+                    logger.error("Shard unavailable", shard=str(shard), problem=str(error))
+                    self.put_off(shard, _DISK_SECONDS)
                 case UnavailableError() as error:
                     logger.warning("Shard unavailable", shard=str(shard), problem=str(error))
-                    self.observer.unavailable(str(shard))
-                    self.not_before[shard] = _now() + random.uniform(*_RESTART_SECONDS)  # noqa: S311 - only spreads
+                    self.put_off(shard, _RESTART_SECONDS)
                 case error:
                     raise error
+
+    def put_off(self, shard: Shard, seconds: tuple[float, float]) -> None:
+        """Take a shard again after a moment."""
+        self.observer.unavailable(str(shard))
+        self.not_before[shard] = _now() + random.uniform(*seconds)  # noqa: S311 - only spreads
 
     def tell(self, shard: Shard) -> None:
         """Tell a shard to stop; cancel it when it has had its time."""

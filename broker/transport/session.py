@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from broker.clock import from_epoch_ms
 from broker.errors import NoticewireError
 from broker.observe.faultpoints import Faults
 from broker.observe.observers import SessionObserver
@@ -45,6 +47,7 @@ class Transaction:
         self._bytes = 0
         self._sent: list[_Sent] = []
         self._next: dict[TopicPartition, int] = {}
+        self._appended: dict[TopicPartition, int] = {}
 
     async def write(self, writes: Mapping[TopicPartition, Sequence[Outgoing]]) -> None:
         """Hand over records; they are in the log, though not to be read, when the transaction's block has ended.
@@ -84,6 +87,7 @@ class Transaction:
             raise next(filter(is_fenced, failures), failures[0])
         for one in sent:
             self._next[one.target] = one.stored.result().offset + one.count
+            self._appended[one.target] = one.stored.result().timestamp
 
     def next_offset(self, partition: TopicPartition) -> int:
         """Return the offset after the last record that this wrote to a partition, once the block has ended.
@@ -92,6 +96,14 @@ class Transaction:
             KeyError: it wrote nothing there.
         """
         return self._next[partition]
+
+    def appended_at(self, partition: TopicPartition) -> datetime:
+        """Return when the last record that this wrote to a partition was appended, by Kafka's clock.
+
+        Raises:
+            KeyError: it wrote nothing there.
+        """
+        return from_epoch_ms(self._appended[partition])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.clock import SystemClock
-from broker.errors import CorruptHistoryError, UnavailableError
+from broker.errors import CorruptHistoryError, StorageError, UnavailableError
 from broker.model.naming import ALERTS, CHECKPOINTS, DIRECTORY, FEED_KINDS, REJECTED, SHARDS_TOPIC, Region
 from broker.observe.observers import ArchiveObserver
+from broker.store.disk import storing
 from broker.transport.kafka import TopicPartition
 from broker.transport.reader import RawReader
 from consumers.audit.archive import Archive, Limits, position_after
@@ -46,6 +47,7 @@ _ARCHIVED = re.compile(
 installation without a prefix may share its cluster with others."""
 
 _RETRY_SECONDS = 0.5
+_DISK_SECONDS = 2.0
 _MISSING_SECONDS = 30.0
 """How long a topic may be missing, or a log end before our position, before it is an incident: a broker that has just
 come up may answer from before its latest metadata."""
@@ -143,16 +145,20 @@ class AuditService:
             try:
                 async with self._opened() as archive:
                     await self._archive_until(archive, stopping)
+            except StorageError as error:  # what was not committed is read again, once the disk takes it
+                logger.error("Archive waits", reason=str(error))  # noqa: TRY400 - its words are enough
+                self._observer.unwritable(str(error))
+                await _pause(stopping, _DISK_SECONDS)
             except UnavailableError as error:
                 logger.warning("Archive waits", reason=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), _RETRY_SECONDS)
+                await _pause(stopping, _RETRY_SECONDS)
 
     async def run_to_end(self) -> int:
         """Archive everything that is there now, committed, and return the size of the tree.
 
         Raises:
             CorruptHistoryError: as `run`.
+            StorageError: the archive's disk is full or broken; the same.
             UnavailableError: another process writes the archive, or Kafka is away; what was committed stays.
         """
         async with self._opened() as archive, self._reading(archive) as reader:
@@ -185,14 +191,15 @@ class AuditService:
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[Archive]:
-        archive = await asyncio.to_thread(
-            Archive,
-            self._folder,
-            installation=self._installation,
-            signer=self._signer.private_key,
-            clock=self._clock,
-            limits=self._limits,
-        )
+        with storing(self._folder):
+            archive = await asyncio.to_thread(
+                Archive,
+                self._folder,
+                installation=self._installation,
+                signer=self._signer.private_key,
+                clock=self._clock,
+                limits=self._limits,
+            )
         try:
             self.tree_size, self._unpublished = archive.size, archive.note
             self._archive = archive
@@ -240,13 +247,15 @@ class AuditService:
         rows = archive.pending_rows
         committing = asyncio.ensure_future(asyncio.to_thread(archive.commit, caught_up=caught_up))
         try:
-            note = await asyncio.shield(committing)
+            with storing(self._folder):
+                note = await asyncio.shield(committing)
         except asyncio.CancelledError:
             await asyncio.wait({committing})
             raise
         if note is not None:
             self.tree_size, self._unpublished = archive.size, note
             self._observer.committed(archive.size)
+            self._observer.written()
             logger.info("Archive committed", rows=rows, leaves=archive.size)
         await self._publish()
 
@@ -309,6 +318,11 @@ class AuditService:
                 problem = f"the log ends at {end}, archived up to {committed[place].next_offset}"
                 raise CorruptHistoryError(f"{place}/{end}", problem)
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)
 
 
 def _short(

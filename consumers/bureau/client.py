@@ -29,7 +29,7 @@ from broker.transport.reader import RawReader
 from broker.trust.keys import KeyRing
 from broker.trust.signing import Signer
 from consumers.bureau.desk import PROGRAM, Desk, handling
-from consumers.bureau.sending import send
+from consumers.bureau.sending import send, written
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Parked
 
@@ -143,7 +143,8 @@ class Inbox:
         """Send what is owed, and stop; what is not finished comes again next time.
 
         Raises:
-            UnavailableError: Kafka is away; the receipts are kept in the bureau's file, and go first next time.
+            UnavailableError: Kafka is away; the receipts are kept in the bureau's file, and go first next time. Or its
+                disk is full; then what it does not hold comes again next time.
         """
         self._end_handling(error)
         if self._flusher is not None:
@@ -221,18 +222,18 @@ class Inbox:
 
         Raises:
             FencedError: another client of this bureau took over.
-            UnavailableError: Kafka did not take them within `give_up_after`.
+            UnavailableError: the disk or Kafka did not take them within `give_up_after`.
         """
         self._raise_failure()
         async with self._flushing:
-            owed = self._desk.seal()
+            owed = await written(self._desk.seal, give_up_after=give_up_after)
             if owed:
                 await send(
                     [(self._desk.bureau, one) for one in owed],
                     publisher=self._publisher,
                     give_up_after=give_up_after,
                 )
-                self._desk.settle(owed)
+                await written(lambda: self._desk.settle(owed), give_up_after=give_up_after)
 
     def parked(self) -> list[Parked]:
         """Return the records that were set aside, with the reasons."""
@@ -253,7 +254,7 @@ class Inbox:
             try:
                 if self._desk.is_dirty:
                     await self.flush()
-            except Exception as error:  # noqa: BLE001 - a full disk, too: the next call tells it, or nobody would
+            except Exception as error:  # noqa: BLE001 - a broken file, too: the next call tells it, or nobody would
                 self._failure = error
                 return
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -35,7 +36,7 @@ from broker.transport.publisher import Writes
 from broker.transport.reader import RawBatch, RawReader
 from broker.trust.keys import KeyRing
 from consumers.bureau.desk import PROGRAM, Desk, handling
-from consumers.bureau.sending import send
+from consumers.bureau.sending import send, written
 from consumers.bureau.state import BureauState
 from consumers.bureau.tables import Owed
 
@@ -236,12 +237,12 @@ class BureauHost:
         sealed: list[tuple[Desk, list[Owed]]] = []
         for desk in desks:
             with self._letting_go(desk):
-                sealed.append((desk, desk.seal()))
+                sealed.append((desk, await written(desk.seal)))
         await send([(desk.bureau, one) for desk, owed in sealed for one in owed], publisher=self._publisher)
         for desk, owed in sealed:
             if owed:
                 with self._letting_go(desk):
-                    desk.settle(owed)
+                    await written(partial(desk.settle, owed))
 
     @contextlib.contextmanager
     def _letting_go(self, desk: Desk) -> Iterator[None]:

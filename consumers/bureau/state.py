@@ -28,14 +28,19 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
+import structlog
+
 from broker.clock import from_epoch_ms, to_epoch_ms
 from broker.errors import CorruptHistoryError, FencedError, MisuseError
 from broker.model.message import Event
 from broker.model.naming import Region, Shard
 from broker.model.receipt import FOLLOWS, Stage
+from broker.store.disk import disk_problem, storing
 from broker.transport.inbox import Delivery
 from consumers.bureau.holdings import Holding, after
 from consumers.bureau.tables import SCHEMA, VERSION, Known, Owed, Parked
+
+logger = structlog.get_logger(__name__)
 
 _EMPTYING_WAIT_MS = 100
 """How long to wait for somebody who reads the file just now (`noticewire bureau CODE list`), before the log is emptied
@@ -63,7 +68,13 @@ class BureauState:
         Raises:
             CorruptHistoryError: the file is of another bureau or installation; its position means nothing here.
             MisuseError: a newer program made it; nothing was changed.
+            StorageError: its disk is full or broken.
         """
+        with storing(path):
+            return cls._open(path, bureau=bureau, installation=installation)
+
+    @classmethod
+    def _open(cls, path: Path, *, bureau: str, installation: str) -> Self:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
         log = path.with_name(f"{path.name}-wal")
@@ -226,6 +237,7 @@ class BureauState:
 
         Raises:
             FencedError: another client of this bureau has opened the file since.
+            StorageError: its disk is full or broken; nothing was written.
         """
         with self._transaction() as database:
             purged = False
@@ -257,6 +269,7 @@ class BureauState:
 
         Raises:
             FencedError: another client of this bureau has opened the file since.
+            StorageError: its disk is full or broken; nothing was written.
         """
         with self._transaction() as database:
             database.executemany("DELETE FROM owed WHERE id = ?", [(one.id,) for one in owed])
@@ -267,11 +280,15 @@ class BureauState:
         """Note a stage that was acknowledged beside the client that owns the file (`noticewire bureau CODE ack`).
 
         One that the client has gone beyond in the meantime stays as it is.
+
+        Raises:
+            StorageError: its disk is full or broken; nothing was written.
         """
-        self._database.execute(
-            "UPDATE delivery SET stage = ? WHERE number = ? AND signer = ? AND id = ? AND stage IS ?",
-            (stage, known.number, known.signer, str(known.id), known.stage),
-        )
+        with storing(self.path):
+            self._database.execute(
+                "UPDATE delivery SET stage = ? WHERE number = ? AND signer = ? AND id = ? AND stage IS ?",
+                (stage, known.number, known.signer, str(known.id), known.stage),
+            )
 
     def _touch(self, database: sqlite3.Connection, delivery: Delivery, stage: Stage | None, *, finished: bool) -> None:
         """Write down how far a delivery is; a person may have acknowledged more by hand, which a stage never undoes."""
@@ -322,6 +339,12 @@ class BureauState:
         self._database.execute(f"PRAGMA busy_timeout = {_EMPTYING_WAIT_MS}")
         try:
             (is_busy, _, _) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            # What was sealed is sealed: the log is emptied with the next write that the disk takes.
+            if (problem := disk_problem(error)) is None:
+                raise
+            is_busy = True
+            logger.warning("Purged data wait in the log to be overwritten", path=str(self.path), problem=problem)
         finally:
             self._database.execute(f"PRAGMA busy_timeout = {usual}")
         self._holds_traces = bool(is_busy)
@@ -331,14 +354,15 @@ class BureauState:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            self._refuse_if_fenced()
-            yield self._database
-        except BaseException:
-            self._database.rollback()
-            raise
-        self._database.execute("COMMIT")
+        with storing(self.path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._refuse_if_fenced()
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._database.rollback()
+                raise
 
     def _refuse_if_fenced(self) -> None:
         (epoch,) = self._database.execute("SELECT epoch FROM client").fetchone()

@@ -16,9 +16,11 @@ from typing import Any, Protocol, Self
 
 import structlog
 
-from broker.errors import CorruptHistoryError, UnavailableError
+from broker.errors import CorruptHistoryError, StorageError, UnavailableError
 from broker.model.ledger import EntryKind, LedgerEntry
 from broker.model.naming import Shard, bureaus_of, codes, feeds
+from broker.observe.observers import StorageObserver
+from broker.store.disk import disk_problem
 from consumers.router.life import NoticeState, Phase, after
 
 logger = structlog.get_logger(__name__)
@@ -143,14 +145,16 @@ class MemoryCache:
 
     _VERSION = 1  # of these tables: a cache of any other version, older or newer, is lost, and folded anew
 
-    def __init__(self, path: Path, *, shard: Shard, log_id: str) -> None:
+    def __init__(self, path: Path, *, shard: Shard, log_id: str, observer: StorageObserver | None = None) -> None:
         """Name the file.
 
         Args:
             path: the SQLite file; made where it is missing.
             shard: whose memory it is.
             log_id: names the log that is folded (the installation); a cache of another one is thrown away.
+            observer: is told whether the disk takes it.
         """
+        self._observer = observer or StorageObserver()
         self._path = path
         self._shard = shard
         self._of = f"{log_id} {shard}"
@@ -231,9 +235,20 @@ class MemoryCache:
                 return False
             if is_ours:
                 self._ledger_offset = ledger_offset
+                self._observer.written()
             else:
                 self.close()
             return is_ours
+
+    def renew(self, memory: Memory, ledger_offset: int) -> bool:
+        """Begin anew after a loss, with a memory that holds the whole past.
+
+        Returns:
+            Whether the cache holds everything up to that offset.
+        """
+        with self._using:
+            _, at = self.load()
+            return at == 0 and self.save(memory, ledger_offset)
 
     def _move(self, database: sqlite3.Connection, ledger_offset: int) -> bool:
         """Move the offset from where we left it; if it is not there, the cache is nobody's any more."""
@@ -260,6 +275,10 @@ class MemoryCache:
 
     def _lose(self, error: Exception) -> None:
         logger.warning("Cache lost", shard=str(self._shard), problem=f"{type(error).__name__}: {error}")
+        if (problem := disk_problem(error)) is not None:
+            full = StorageError(self._path, problem)
+            logger.error("The router goes on without a cache", shard=str(self._shard), reason=str(full))
+            self._observer.unwritable(str(full))
         with contextlib.suppress(OSError):  # what stays is read, or lost, at the next load
             self.forget()
 

@@ -34,7 +34,7 @@ class RouterService:
         observer: is told what became of each arrival.
         session_observer: is told how transactions end.
         sharing_observer: is told how the shards fare.
-        clock: ours, for how long messages waited.
+        clock: ours, held against Kafka's.
 
     Attributes:
         running: the shards that are being taken or routed now.

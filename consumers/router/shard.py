@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from time import time_ns
+from time import monotonic, time_ns
 
 import structlog
 
@@ -36,6 +37,9 @@ from consumers.router.memory import Memory, MemoryCache
 from consumers.router.settle import Settled, Settler
 
 logger = structlog.get_logger(__name__)
+
+RENEW_SECONDS = 30.0
+"""How often a cache that the disk did not take is begun anew, when something was routed: without one, memory grows."""
 
 
 class ShardRouter:
@@ -72,7 +76,13 @@ class ShardRouter:
         self._installation = installation
         self._ledger = TopicPartition(ledger(shard.region), shard.partition)
         self._scribe = Scribe(shard=shard, codec=codec, installation=installation, signer=signer)
-        self._cache = MemoryCache(cache_folder / f"{shard}.db", shard=shard, log_id=f"{kafka.prefix} {installation}")
+        self._cache = MemoryCache(
+            cache_folder / f"{shard}.db",
+            shard=shard,
+            log_id=f"{kafka.prefix} {installation}",
+            observer=self._observer,
+        )
+        self._renewed_at = 0.0
         self._log = logger.bind(shard=str(shard))
         self._session: ShardSession | None = None
         self._feeds: RawReader | None = None
@@ -156,9 +166,14 @@ class ShardRouter:
         if await asyncio.to_thread(self._cache.save, learned, ledger_offset):
             self._memory.shelve()
         elif is_whole:
-            self._memory.beneath = None
+            self._memory.beneath, self._renewed_at = None, monotonic()
         elif self._memory.beneath is not None:
             raise UnavailableError(f"the cache of shard {self._shard} is lost: the ledger is folded anew")
+        elif monotonic() - self._renewed_at > RENEW_SECONDS:
+            self._renewed_at = monotonic()
+            if await asyncio.to_thread(self._cache.renew, self._memory, ledger_offset):
+                self._memory.beneath = self._cache
+                self._memory.shelve()
 
     async def route_poll(self) -> int:
         """Route what one poll of this shard's feeds returns; deliveries and ledger entries commit as one.
@@ -180,17 +195,16 @@ class ShardRouter:
         settler = Settler(directory=directory, codec=self._codec, installation=self._installation)
         # Over a millisecond a message (bench/routing.py): in a thread, so that heartbeats are not held up.
         settled, writes = await asyncio.to_thread(self._settle, settler, arrived, draft)
-        ledger_next = await self._commit(writes)
+        ledger_next, now = await self._commit(writes)
         self._memory.merge(draft)
-        self._tell(settled, began_ns)
+        self._tell(settled, now, began_ns)
         await self._pass("before_cache")
         for one in settled:
             _log_settled(self._log, one)
         await self._keep(draft, ledger_next)
         return len(settled)
 
-    def _tell(self, settled: Sequence[Settled], began_ns: int) -> None:
-        now = self._clock.now()
+    def _tell(self, settled: Sequence[Settled], now: datetime, began_ns: int) -> None:
         for one in settled:
             entry = one.entry
             self._observer.entered(
@@ -242,14 +256,19 @@ class ShardRouter:
         settled = settler.settle_all(arrived, draft)
         return settled, self._scribe.write(settled)
 
-    async def _commit(self, writes: Writes) -> int:
-        """Write one transaction; return the ledger offset after its entries."""
+    async def _commit(self, writes: Writes) -> tuple[int, datetime]:
+        """Write one transaction; return the ledger offset after its entries, and what time it is by Kafka's clock."""
         if self._session is None:
             msg = "take the shard first"
             raise AssertionError(msg)
+        asked_at = self._clock.now()
         async with self._session.transaction() as transaction:
             await transaction.write(writes)
-        return transaction.next_offset(self._ledger)
+        now = self._clock.now()
+        # Held against Kafka's append time here, a clock that is off shows, and distorts no figure.
+        skew = _skew(transaction.appended_at(self._ledger), asked_at=asked_at, answered_at=now)
+        self._observer.clock(skew.total_seconds())
+        return transaction.next_offset(self._ledger), now + skew
 
     async def _pass(self, point: str) -> None:
         if self._faults is not None:
@@ -267,6 +286,11 @@ class ShardRouter:
             await feeds_reader.close()
         if session is not None:
             await session.drop()
+
+
+def _skew(appended_at: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
+    """Return how far the clock that says `appended_at` is ahead of the one that says the others, at least."""
+    return max(appended_at - answered_at, timedelta(0)) or min(appended_at - asked_at, timedelta(0))
 
 
 def _log_settled(log: structlog.stdlib.BoundLogger, one: Settled) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.errors import UnavailableError
+from broker.errors import StorageError, UnavailableError
 from broker.model import naming
 from broker.model.naming import Shard
 from broker.observe.observers import SharingObserver, TrackerObserver
@@ -103,6 +103,9 @@ class TrackerService:
             raise UnavailableError("the group does not answer: whether this shard is ours is not known")
         try:
             await self.follow(shard, lease.stop)
+        except StorageError as error:
+            self._observer.unwritable(str(error))
+            raise
         finally:
             self.holdings.pop(shard, None)
 
@@ -111,12 +114,14 @@ class TrackerService:
 
         Raises:
             FencedError: another tracker took the shard; nothing was written since.
+            StorageError: the store's disk is full or broken; the same.
             UnavailableError: Kafka or the database is away; take the shard again.
             CorruptHistoryError: the ledger contradicts itself; names the place.
         """
         ledger = Place(naming.ledger(shard.region), shard.partition)
         acks = Place(naming.acks(shard.region), shard.partition)
         holding = await take(self._engine, (ledger, acks))
+        self._observer.written()
         logger.info(
             "Shard taken", shard=str(shard), ledger=holding.next_offsets[ledger], acks=holding.next_offsets[acks]
         )

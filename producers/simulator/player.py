@@ -11,7 +11,6 @@ from time import monotonic
 
 import structlog
 
-from broker.clock import Clock
 from broker.errors import UnavailableError
 from broker.model.diffusion import Diffusion
 from broker.model.notice import Notice
@@ -41,21 +40,21 @@ def planned(
 
 
 async def on_time(
-    messages: Iterator[Planned], *, start: datetime, clock: Clock, wait: Wait
+    messages: Iterator[Planned], *, start: datetime, wait: Wait, now: Callable[[], float] = monotonic
 ) -> AsyncIterator[Notice | Diffusion]:
     """Yield each message when it is due, and never before; who was held up catches up.
 
     Args:
         messages: in order.
         start: the simulation's; it begins now, whenever that was.
-        clock: what time it is.
         wait: waits, or is told to stop.
+        now: a monotonic clock, in seconds.
     """
-    began = clock.now()
+    began = now()
     for one in messages:
-        due = began + (one.at - start)
-        while (left := due - clock.now()) > timedelta(0):
-            if await wait(left):
+        due = began + (one.at - start).total_seconds()
+        while (left := due - now()) > 0:
+            if await wait(timedelta(seconds=left)):
                 return
         if await wait(timedelta(0)):
             return

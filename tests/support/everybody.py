@@ -48,16 +48,21 @@ def programs(data: Path, spool: Spool) -> list[ServiceProcess]:
 
 async def settled(world: World, spool: Spool, *, seconds: float = 120) -> None:
     """Wait until everything allowed is accepted, entered and acknowledged, each step within `seconds`."""
+    await entered(world, spool, seconds=seconds)
+    await all_acknowledged(world, world.data / "tracker.db", seconds=seconds)
 
-    async def entered() -> bool:
+
+async def entered(world: World, spool: Spool, *, seconds: float = 120) -> None:
+    """Wait until everything allowed is accepted and entered, each step within `seconds`."""
+
+    async def probe() -> bool:
         reached, ends = await covered(world), await feed_ends(world)
         return all(reached.get(feed, 0) == end for feed, end in ends.items())
 
     await eventually_async(
         lambda: asyncio.to_thread(spool.is_told), seconds=seconds, what="the publishers were told of everything"
     )
-    await eventually_async(entered, seconds=seconds, what="every feed offset is entered")
-    await all_acknowledged(world, world.data / "tracker.db", seconds=seconds)
+    await eventually_async(probe, seconds=seconds, what="every feed offset is entered")
 
 
 async def check_everything(world: World, spool: Spool) -> None:

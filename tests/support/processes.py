@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from broker.cli.context import Endpoints, KafkaEndpoint
 from broker.embedded import leash
@@ -56,8 +57,12 @@ class ServiceProcess:
             environment["NOTICEWIRE_FAULT"] = fault
         served = ("-m", "broker.cli.main", "serve", self.service, "--data", str(self.data))
         argv = [sys.executable, *(self.program or served)]
-        with self.log.open("ab") as out:
+        with self._out() as out:
             self.process = leash.spawn(argv, env=environment, stdout=out, stderr=out)
+
+    def _out(self) -> IO[bytes]:
+        """Where its output goes."""
+        return self.log.open("ab")
 
     def running(self) -> leash.Leashed:
         """Return the process.

@@ -57,6 +57,7 @@ def show(audit: AuditService, watch: Watch, archiving: ArchiveMetrics) -> None:
             archiving.caught_up(longest[1].seconds)
 
     def problems() -> Iterator[str]:
+        yield from archiving.problems
         if not audit.archived:
             yield "the archive is not open, or has read nothing yet"
 

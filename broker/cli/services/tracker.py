@@ -27,17 +27,18 @@ async def run(context: Context, client: RawClient, stopping: asyncio.Event, *, o
         directory, _ = await founded(context, client, codec)
         engine = await open_store(context.settings.tracker.url or sqlite_url(context.data / "tracker.db"))
         try:
+            counting = TrackerMetrics(metrics, stages=Stage, reasons=Reason, decline_reasons=DeclineReason)
             tracker = TrackerService(
                 client=client,
                 engine=engine,
                 directory=directory,
                 codec=codec,
-                observer=TrackerMetrics(metrics, stages=Stage, reasons=Reason, decline_reasons=DeclineReason),
+                observer=counting,
                 sharing_observer=sharing,
             )
             async with membership(context, "tracker") as member:
                 watch.positions = lambda: tracker.positions
-                watch.problems = lambda: shard_problems(member, frozenset(tracker.holdings))
+                watch.problems = lambda: (*counting.problems, *shard_problems(member, frozenset(tracker.holdings)))
                 watch.on_beat = lambda: sharing.state(
                     owned=len(member.assigned), ready=len(tracker.holdings), halted=len(member.halted)
                 )

@@ -30,7 +30,8 @@ from broker.model.change import ChangeKind
 from broker.model.diffusion import Diffusion
 from broker.model.naming import Region, Shard, partition_of
 from broker.transport import membership
-from broker.transport.kafka import RawClient
+from broker.transport.kafka import RawClient, TopicPartition
+from broker.transport.session import Transaction
 from consumers.audit.files import Paths
 from tests.support.alerting import Scrapes
 from tests.support.archives import edit_state, read_state
@@ -198,18 +199,31 @@ async def test_unreadable(world: World) -> None:
         await served.fires("NoticewireMessagesUnreadable")
 
 
-class Ahead(SystemClock):
-    """The clock of a router that comes eleven seconds late."""
+LATE = timedelta(seconds=11)
+
+
+class LateClock(SystemClock):
+    """The clock of a router that comes late."""
 
     @override
     def now(self) -> datetime:
         """Return what that router would see."""
-        return super().now() + timedelta(seconds=11)
+        return super().now() + LATE
+
+
+class LateTransaction(Transaction):
+    """Its transaction: Kafka's clock says the same."""
+
+    @override
+    def appended_at(self, partition: TopicPartition) -> datetime:
+        """Return when it would have been appended."""
+        return super().appended_at(partition) + LATE
 
 
 async def test_slow_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that lay on its feed for eleven seconds raises the alert."""
-    monkeypatch.setattr("consumers.router.shard.SystemClock", Ahead)
+    monkeypatch.setattr("consumers.router.shard.SystemClock", LateClock)
+    monkeypatch.setattr("broker.transport.session.Transaction", LateTransaction)
     async with scraped(world, router) as served:
         await served.ready()
         assert "NoticewireDeliverySlow" not in await served.scrape()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from broker.cli import up
 from broker.cli.services.observing import Watch, watched
@@ -155,7 +156,8 @@ def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
 def test_each_alert_is_made_to_fire() -> None:
     """Each alert's name stands in a test that makes it fire."""
     here = Path(__file__)
-    text = here.read_text() + (here.parents[2] / "integration" / "observe" / "test_alerts.py").read_text()
+    others = ("integration/observe/test_alerts.py", "faults/test_full_disk.py")
+    text = here.read_text() + "".join((here.parents[2] / one).read_text() for one in others)
     for rule in rules():
         assert f'"{rule["alert"]}"' in text, rule["alert"]
 
@@ -165,14 +167,15 @@ def metrics_of_ours() -> set[str]:
     metrics = Metrics("router", Health())
     SharingMetrics(metrics)
     counting.RouterMetrics(metrics, withheld_reasons=WithheldReason, reject_reasons=RejectReason)
-    counting.TrackerMetrics(metrics, stages=(), reasons=(), decline_reasons=())
-    counting.ArchiveMetrics(metrics)
-    counting.DoorMetrics(metrics.registry)
+    counting.TrackerMetrics(tracker := Metrics("tracker", Health()), stages=(), reasons=(), decline_reasons=())
+    counting.ArchiveMetrics(audit := Metrics("audit", Health()))
+    counting.DoorMetrics(door := CollectorRegistry())
     SupervisorMetrics(metrics)
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
     return {
         family.name + suffix
-        for family in metrics.registry.collect()
+        for registry in (metrics.registry, tracker.registry, audit.registry, door)
+        for family in registry.collect()
         if family.name.startswith("noticewire_")
         for suffix in suffixes[family.type]
     }

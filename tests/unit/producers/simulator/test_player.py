@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from broker.clock import ManualClock
 from broker.errors import MisuseError, UnavailableError
 from producers.client import Producer
 from producers.simulator.generator import FIRST_SERIAL
@@ -16,32 +15,31 @@ from producers.simulator.numbers import Numbers
 from producers.simulator.player import at_once, on_time, planned, play, waiting_for
 from tests.support.simulations import START, a_simulation
 
-LATER = START + timedelta(days=3)
-
 
 class Hands:
     """Waits by turning a clock; told to stop at some moment, if at all."""
 
     def __init__(self, *, stop_after: timedelta | None = None, held_up: timedelta = timedelta(0)) -> None:
-        self.clock = ManualClock(LATER)
+        self.at = timedelta(0)
         self.stop_after = stop_after
         self.held_up = held_up
 
     async def wait(self, left: timedelta) -> bool:
         """Turn the hands; return whether to stop."""
-        self.clock.turn(left + (self.held_up if left else timedelta(0)))
+        self.at += left + (self.held_up if left else timedelta(0))
         self.held_up = timedelta(0)
-        return self.stop_after is not None and self.clock.now() - LATER >= self.stop_after
+        return self.stop_after is not None and self.at >= self.stop_after
+
+    def now(self) -> float:
+        """What the hands say, in seconds."""
+        return self.at.total_seconds()
 
 
 async def test_each_message_comes_when_it_is_due() -> None:
     """Played at its own pace, a message comes as long after the beginning as it was planned after the start."""
     hands = Hands()
     plan = list(planned(a_simulation(per_second=5.0), count=100))
-    came = [
-        (message, hands.clock.now() - LATER)
-        async for message in on_time(iter(plan), start=START, clock=hands.clock, wait=hands.wait)
-    ]
+    came = [(message, hands.at) async for message in on_time(iter(plan), start=START, wait=hands.wait, now=hands.now)]
 
     assert [message for message, _ in came] == [one.message for one in plan]
     assert [after for _, after in came] == [one.at - START for one in plan]
@@ -51,9 +49,7 @@ async def test_who_was_held_up_catches_up() -> None:
     """After a delay, what is overdue comes at once, and the rest when it is due."""
     hands = Hands(held_up=timedelta(seconds=10))
     plan = list(planned(a_simulation(per_second=5.0), count=200))
-    came = [
-        hands.clock.now() - LATER async for _ in on_time(iter(plan), start=START, clock=hands.clock, wait=hands.wait)
-    ]
+    came = [hands.at async for _ in on_time(iter(plan), start=START, wait=hands.wait, now=hands.now)]
     first = plan[0].at - START + timedelta(seconds=10)
 
     assert came == [max(one.at - START, first) for one in plan]
@@ -74,7 +70,7 @@ async def test_a_duration_bounds_it() -> None:
 async def test_it_stops_when_told() -> None:
     """Told to stop while it waits, it ends at once; also when nothing is waited for."""
     hands = Hands(stop_after=timedelta(seconds=4))
-    messages = on_time(planned(a_simulation(per_second=5.0)), start=START, clock=hands.clock, wait=hands.wait)
+    messages = on_time(planned(a_simulation(per_second=5.0)), start=START, wait=hands.wait, now=hands.now)
     assert 1 <= len([message async for message in messages]) < 60
 
     stop = asyncio.Event()
