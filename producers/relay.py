@@ -267,12 +267,12 @@ class Relay:
                 taken = await connection.execute(
                     update(OutboxLease)
                     .where(OutboxLease.name == "relay")
-                    # One that ends later than any that is taken now: the clock was set back. Nobody waits for hours.
+                    # One that ends later than any taken now could: the clock was set back, and nobody waits for hours.
                     .where(
                         or_(
                             OutboxLease.holder == self.holder,
                             OutboxLease.until <= now,
-                            OutboxLease.until > now + LEASE,
+                            OutboxLease.until > now + 2 * LEASE,
                         )
                     )
                     .values(holder=self.holder, until=now + LEASE)

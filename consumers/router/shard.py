@@ -261,14 +261,15 @@ class ShardRouter:
         if self._session is None:
             msg = "take the shard first"
             raise AssertionError(msg)
-        asked_at = self._clock.now()
+        asked_at, began = self._clock.now(), monotonic()
         async with self._session.transaction() as transaction:
             await transaction.write(writes)
-        now = self._clock.now()
-        # Held against Kafka's append time here, a clock that is off shows, and distorts no figure.
-        skew = _skew(transaction.appended_at(self._ledger), asked_at=asked_at, answered_at=now)
+        answered_at, took = self._clock.now(), timedelta(seconds=monotonic() - began)
+        # Held against Kafka's append time, a clock that is off shows; and one that jumped just now distorts no figure.
+        appended_at = transaction.appended_at(self._ledger)
+        skew = _skew(appended_at, asked_at=asked_at, answered_at=answered_at)
         self._observer.clock(skew.total_seconds())
-        return transaction.next_offset(self._ledger), now + skew
+        return transaction.next_offset(self._ledger), min(answered_at + skew, appended_at + took)
 
     async def _pass(self, point: str) -> None:
         if self._faults is not None:

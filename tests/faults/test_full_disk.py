@@ -153,7 +153,7 @@ async def test_the_journal_takes_nothing_that_it_cannot_keep(kafka: SharedKafka,
         write_endpoints(world)
         journal = tmp_path / "publisher" / "journal.db"
         argv = [sys.executable, "-m", "tests.support.accepting", str(world.data), str(journal)]
-        program = await asyncio.to_thread(_started, argv)
+        program = await asyncio.to_thread(_started, argv, tmp_path / "publisher.log")
         messages = [a_question(serial) for serial in range(6)]
         try:
             said = [await asyncio.to_thread(_accept, program, one) for one in messages[:2]]
@@ -184,8 +184,10 @@ async def test_the_journal_takes_nothing_that_it_cannot_keep(kafka: SharedKafka,
         assert Counter(await world.messages_in("fr")) == Counter(ids)
 
 
-def _started(argv: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _started(argv: list[str], log: Path) -> subprocess.Popen[str]:
+    """Start a program whose log lies on the same disk: that it cannot be written, either, must end nothing."""
+    with log.open("ab") as out:
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True)
 
 
 def _accept(program: subprocess.Popen[str], message: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
 def test_each_alert_is_made_to_fire() -> None:
     """Each alert's name stands in a test that makes it fire."""
     here = Path(__file__)
-    others = ("integration/observe/test_alerts.py", "faults/test_full_disk.py")
+    others = ("integration/observe/test_alerts.py", "faults/test_full_disk.py", "faults/test_clock.py")
     text = here.read_text() + "".join((here.parents[2] / one).read_text() for one in others)
     for rule in rules():
         assert f'"{rule["alert"]}"' in text, rule["alert"]
