@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.clock import to_epoch_ms
 from broker.errors import InvalidFieldError, NoticewireError
 from broker.model.base import Model
+from broker.model.diffusion import Diffusion
 from broker.model.ledger import EntryKind, LedgerEntry
 from broker.model.naming import FEED_KINDS, Origin, Region, bureaus_of, feeds
+from broker.model.notice import Notice
 from broker.model.outcome import NoticeOfEnd, Outcome
 from broker.transport.headers import ORIGIN
 from consumers.audit.align import place_of
@@ -66,6 +68,8 @@ class Account:
     """By the feed's partition, in ledger order."""
     _given: dict[Origin, list[_Given]] = field(default_factory=lambda: defaultdict(list))
     _words: dict[bytes, Outcome | NoticeOfEnd | None] = field(default_factory=dict)
+    _meanings: dict[bytes, bytes] = field(default_factory=dict)
+    """What each message's value says, whichever version it was written in: digest to digest in the newest."""
     _appended: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """Offset and append time of every stretch of a feed."""
     _broken: list[Finding] = field(default_factory=list)
@@ -82,6 +86,7 @@ class Account:
             self._appended[place].append((row["offset"], row["timestamp_ms"]))
             if row["kind"] in {RowKind.RECORD, RowKind.UNDECODABLE}:
                 self._feeds[place][row["offset"]] = row["value_sha256"] or _NO_VALUE
+                self._take_meaning(row)
 
     def _take_entry(self, row: Row) -> None:
         at = place_of(row)
@@ -115,10 +120,22 @@ class Account:
                 kind = None
                 stated = dict(decode_headers(row["headers"])).get(_ORIGIN_HEADER)
                 origin = Origin.parse((stated or b"").decode(errors="replace"))
+                self._take_meaning(row)
         except (InvalidFieldError, ValueError):
             self._broken.append(Finding(str(at), "an inbox record names no origin"))
             return
         self._given[origin].append(_Given(at, bureau, kind, digest))
+
+    def _take_meaning(self, row: Row) -> None:
+        """Note what a message says, from whichever of the rows that share its value holds it."""
+        value, digest = row["value"], row["value_sha256"]
+        if value is None or digest is None or digest in self._meanings:
+            return
+        try:
+            message = self.codec.decode(value, Notice, Diffusion)
+        except NoticewireError:
+            return  # a reminder, or what the router has rejected
+        self._meanings[digest] = sha256(self.codec.encode(message)).digest()
 
     def _word(self, value: bytes) -> Outcome | NoticeOfEnd | None:
         """Return what the broker says in a value, or None where it is an issuer's message."""
@@ -177,7 +194,7 @@ class Account:
             given = self._given.get(origin, [])
             report.counts.deliveries += len(given)
             digest = self._feeds.get((origin.topic, origin.partition), {}).get(origin.offset)
-            found += _compare_digests(one, digest, given)
+            found += self._compare_digests(one, digest, given)
             entry = one.entry
             is_settled = to_epoch_ms(entry.appended_at) < settled_ms
             for kind, codes in ((None, entry.delivered), (NoticeOfEnd, entry.ended)):
@@ -203,20 +220,22 @@ class Account:
                     report.unsettled += 1
         report.add_many(found, "deliveries that differ from the ledger")
 
-
-def _compare_digests(one: _Entered, digest: bytes | None, given: Iterable[_Given]) -> Iterator[Finding]:
-    entry = one.entry
-    if digest is not None and entry.digest is not None and entry.digest != digest:
-        yield Finding(str(entry.origin), f"its value is not the one that {one.at} states by its digest")
-    truth = digest if digest is not None else entry.digest
-    rewritten = {bureau: copy.digest for copy in entry.rewritten for bureau in bureaus_of(copy.delivered)}
-    for delivery in given:
-        if delivery.kind is None and delivery.bureau in rewritten:
-            if delivery.digest != rewritten[delivery.bureau]:
-                yield Finding(str(delivery.at), f"holds other bytes than {one.at} says were written for its reader")
-        elif truth is not None and delivery.digest != truth:
-            what = "holds other bytes than" if delivery.kind is None else "states another digest of"
-            yield Finding(str(delivery.at), f"{what} its origin {entry.origin}")
+    def _compare_digests(self, one: _Entered, digest: bytes | None, given: Iterable[_Given]) -> Iterator[Finding]:
+        """Each copy is the issuer's bytes; or, for who reads an older version, those that the entry names for them."""
+        entry = one.entry
+        if digest is not None and entry.digest is not None and entry.digest != digest:
+            yield Finding(str(entry.origin), f"its value is not the one that {one.at} states by its digest")
+        truth = digest if digest is not None else entry.digest
+        rewritten = {bureau: copy.digest for copy in entry.rewritten for bureau in bureaus_of(copy.delivered)}
+        for delivery in given:
+            if delivery.kind is None and delivery.bureau in rewritten:
+                if delivery.digest != rewritten[delivery.bureau]:
+                    yield Finding(str(delivery.at), f"holds other bytes than {one.at} says were written for its reader")
+                elif truth is not None and self._meanings.get(delivery.digest) != self._meanings.get(truth):
+                    yield Finding(str(delivery.at), f"does not say what its origin {entry.origin} says")
+            elif truth is not None and delivery.digest != truth:
+                what = "holds other bytes than" if delivery.kind is None else "states another digest of"
+                yield Finding(str(delivery.at), f"{what} its origin {entry.origin}")
 
 
 def _compare_audience(origin: Origin, expected: frozenset[str], given: list[_Given]) -> Iterator[Finding]:

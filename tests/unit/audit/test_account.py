@@ -11,9 +11,11 @@ from broker.model.command import Command, CommandKind
 from broker.model.ledger import EntryKind, Rewritten
 from broker.model.message import Event
 from broker.model.naming import Origin
+from broker.model.notice import Notice
 from broker.model.outcome import NoticeOfEnd, Outcome, Verdict, id_for
 from consumers.audit.report import Report
 from tests.support.archives import CODEC, T0_MS, VALUES, Log, a_batch, a_marker, a_record, an_archive, an_entry, check
+from tests.support.builders import a_red_notice
 
 ORIGIN = Origin("notices.africa", 0, 0)
 
@@ -88,6 +90,28 @@ def test_a_copy_in_an_older_version_is_accounted_for(tmp_path: Path) -> None:
         inboxes={"zw": [(VALUES[1], ZERO)], "ng": [(VALUES[0], ZERO)]},
     )
     assert check(an_archive(tmp_path, log)).findings == []
+
+
+def test_a_copy_that_says_something_else_is_found(tmp_path: Path) -> None:
+    """The router vouches for a copy in an older version; that it says what the issuer signed is not taken on trust."""
+    message = a_red_notice()
+    issuers = CODEC.encode(message)
+
+    def found(said: Notice) -> list[str]:
+        copy = CODEC.encode(said, version=1)
+        entry = an_entry(0, issuers, "ng zw", rewritten=(in_version_1(copy, "zw"),))
+        log: Log = [
+            ("notices.africa", 0, a_batch([a_record(0, issuers)])),
+            ("ledger.africa", 0, a_batch([a_record(0, entry)])),
+            ("inbox.zw", 0, a_batch([a_record(0, copy, origin=ZERO.encode())])),
+            ("inbox.ng", 0, a_batch([a_record(0, issuers, origin=ZERO.encode())])),
+        ]
+        folder = tmp_path / sha256(copy).hexdigest()
+        return [f"{one.place} {one.problem}" for one in check(an_archive(folder, log)).findings]
+
+    assert found(message) == []
+    other = a_red_notice(message_id=message.message_id, warnings=["infectious"])
+    assert found(other) == ["inbox.zw/0/0 does not say what its origin notices.africa/0/0 says"]
 
 
 def reminders(*inboxes: str) -> Log:
