@@ -31,6 +31,7 @@ from broker.transport.headers import traceparent_of
 from broker.transport.kafka import consume
 from broker.transport.link import linked
 from broker.transport.publisher import RecordPlace, Writes
+from broker.trust.entitlement import unreadable_by
 from broker.trust.keys import KeyRing
 from broker.trust.signing import Signer
 from producers.door import refuse_if_wrong
@@ -92,6 +93,8 @@ class Producer:
         outcomes: waits for outcomes, if they will be asked for.
         retry_for: how long to try again while Kafka is away; with a journal: how long `publish` waits for it.
         journal: a path, or an open journal, which this producer then closes.
+        format_version: of the format that is written; the newest one where left out. What cannot be said in an older
+            one is refused.
         faults: is told the named points of the journal (a test kills there).
         observer: is told what was published and what refused (`broker.observe.counting.DoorMetrics`).
     """
@@ -107,6 +110,7 @@ class Producer:
         outcomes: OutcomeWatch | None = None,
         retry_for: timedelta = RETRY_FOR,
         journal: Path | str | Journal | None = None,
+        format_version: int | None = None,
         faults: Faults | None = None,
         observer: DoorObserver | None = None,
     ) -> None:
@@ -121,6 +125,7 @@ class Producer:
         self._directory_until = 0.0
         self._looking: asyncio.Task[Directory] | None = None
         self._journal = journal if isinstance(journal, Journal) or journal is None else Path(journal)
+        self._format_version = format_version
         self._faults = faults
         self._observer = observer or DoorObserver()
         self._sender: Sender | None = None
@@ -135,6 +140,7 @@ class Producer:
         outcomes: bool = True,
         journal: Path | str | Journal | None = None,
         retry_for: timedelta = RETRY_FOR,
+        format_version: int | None = None,
         faults: Faults | None = None,
         observer: DoorObserver | None = None,
     ) -> AsyncIterator[Self]:
@@ -146,6 +152,7 @@ class Producer:
             outcomes: whether `outcome` will be called; it costs a look at each issuer's inbox.
             journal: where what is accepted is kept until Kafka has it; see the class. One process at a time uses it.
             retry_for: how long to try again while Kafka is away.
+            format_version: of the format that is written; the newest one where left out.
             faults: is told the named points of the journal.
             observer: is told what was published and what refused.
 
@@ -166,6 +173,7 @@ class Producer:
                 outcomes=watch,
                 retry_for=retry_for,
                 journal=journal,
+                format_version=format_version,
                 faults=faults,
                 observer=observer,
             ) as producer:
@@ -215,8 +223,20 @@ class Producer:
             raise UnavailableError("the installation is not founded yet")
         return self._directory
 
+    async def unreadable_by(self, message: Notice | Diffusion) -> frozenset[str]:
+        """Return the codes of those who will not be given a message, because their programs are too old to read it.
+
+        Whom it reaches in the version that they read is not among them: the router writes that for them.
+
+        Raises:
+            UnavailableError: the directory cannot be read now.
+        """
+        return unreadable_by(message, await self.directory())
+
     async def publish(self, message: Notice | Diffusion, *, mends: str | None = None) -> Published:
         """Publish one message.
+
+        Whoever could not read it is named in a warning first; `unreadable_by` tells without publishing.
 
         Args:
             message: what to publish.
@@ -391,6 +411,14 @@ class Producer:
         except RefusedError as refused:
             self._observer.refused(refused.code)
             raise
+        too_old = unreadable_by(message, directory)
+        if too_old:
+            logger.warning(
+                "Some recipients read an older version of the format and will not be given this",
+                message_id=str(message.message_id),
+                number=message.number,
+                bureaus=" ".join(sorted(too_old)),
+            )
         return message, signer
 
     def _letter(
@@ -398,7 +426,14 @@ class Producer:
     ) -> Letter:
         """Sign and encode a message that was let in."""
         installation = directory.installation or ""
-        return Letter.written(message, signer=signer, installation=installation, codec=self._codec, mends=mends)
+        return Letter.written(
+            message,
+            signer=signer,
+            installation=installation,
+            codec=self._codec,
+            mends=mends,
+            version=self._format_version,
+        )
 
     async def _last_directory(self) -> Directory:
         """Return the directory, at most a second old; while Kafka is away, as it was last."""
