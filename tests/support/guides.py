@@ -41,7 +41,7 @@ _VARIES = re.compile(
     r"|(?<=/)\d+/\d+\b|127\.0\.0\.1:\d+|(?<![\w-])\d[\d,.]*(?![\w-])"
 )
 _SHELL = "/bin/bash"
-_COMMAND_SECONDS = 120.0
+_COMMAND_SECONDS = 300.0
 _READY_SECONDS = 120.0
 _ENDED_SECONDS = 60.0
 _ENDS = {0, 130, -signal.SIGINT}
