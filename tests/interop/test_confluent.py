@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import zlib
@@ -12,6 +13,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from broker.clock import SystemClock
 from broker.endpoints import Endpoints, KafkaEndpoint, ServiceEndpoint
@@ -24,7 +29,7 @@ from broker.transport.headers import signed_headers
 from broker.trust.signing import RecordKind
 from consumers.bureau.client import Inbox
 from consumers.bureau.host import accept_or_purge
-from tests.support.builders import a_red_notice
+from tests.support.builders import a_red_notice, an_arrest_diffusion
 from tests.support.eventually import eventually_async
 from tests.support.http import serving_http
 from tests.support.inboxes import receipts
@@ -115,6 +120,34 @@ async def test_another_partitioner_is_told_the_mend(world: World, guide: Guide) 
     for told in (outcome["detail"], rejection.value["detail"]):
         assert "partitioner=murmur2_random" in told
     assert await world.messages_in("ke") == []
+
+
+def test_finds_the_schema_in_each_way_that_a_serializer_has() -> None:
+    """The latest version, a look-up, and registering what is there lead to one id; another schema is not taken."""
+    diffusion = Catalogue.load().newest("diffusion")
+    respelled = json.dumps(json.loads(diffusion.text), sort_keys=True)
+    context = SerializationContext("diffusions.europe", MessageField.VALUE)
+    message = an_arrest_diffusion().model_dump()
+    with serving_http(build(catalogue=Catalogue.load())) as url, SchemaRegistryClient({"url": url}) as client:
+        for text, conf in (
+            (None, {"auto.register.schemas": False, "use.latest.version": True}),
+            (respelled, {"auto.register.schemas": False}),
+            (respelled, {"auto.register.schemas": False, "normalize.schemas": True}),
+            (respelled, {"auto.register.schemas": True}),
+        ):
+            value = AvroSerializer(client, text, conf=conf)(message, context)
+            assert value is not None
+            assert int.from_bytes(value[1:5], "big") == diffusion.id
+            client.clear_caches()
+        other = Schema(json.dumps({"type": "record", "name": "Other", "fields": []}))
+        with pytest.raises(SchemaRegistryError) as refused:
+            client.register_schema("diffusions.europe-value", other)
+        assert (refused.value.http_status_code, refused.value.error_code) == (422, 42205)
+        assert client.test_compatibility("diffusion", Schema(respelled))
+        assert not client.test_compatibility_all_versions("diffusion", other)
+        assert client.get_compatibility("diffusion") == "FULL_TRANSITIVE"
+        assert client.get_mode("diffusion") == client.get_global_mode() == "READONLY"
+        assert "diffusions.europe-value" in client.get_subjects_by_schema_id(diffusion.id)
 
 
 def outcomes(records: list[Any]) -> dict[str, dict[str, Any]]:
