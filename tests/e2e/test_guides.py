@@ -36,7 +36,7 @@ REJECTED = FIRST.replace("009900", "009901").replace(
 )
 """What the operators' guide finds rejected: ends what nobody has begun, and is the first record of its feed's shard."""
 
-pytestmark = [pytest.mark.xdist_group("guides"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("guides"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
