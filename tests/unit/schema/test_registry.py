@@ -182,6 +182,8 @@ def test_what_is_no_registry(tmp_path: Path) -> None:
     """An address at which nobody answers, or somebody else, is told from a registry that refuses."""
     with pytest.raises(UnavailableError):
         register(NOWHERE, tmp_path, catalogue=CATALOGUE)
+    with pytest.raises(MisuseError, match=r"schema_registry\.url"):
+        register(SchemaRegistrySettings(url="http://registry:port"), tmp_path, catalogue=CATALOGUE)
     assert not (tmp_path / registry.IDS).exists()
     (tmp_path / registry.IDS).write_text("{}")
     with pytest.raises(MisuseError, match=registry.IDS):
