@@ -138,12 +138,14 @@ class Codec:
         """Return a codec for the schemas that the program ships."""
         return cls(Catalogue.load(), ids)
 
-    def encode(self, value: Model, *, version: int | None = None) -> bytes:
+    def encode(self, value: Model, *, version: int | None = None, bytes_max: int | None = VALUE_BYTES_MAX) -> bytes:
         """Return the framed bytes of a value.
 
         Args:
             value: one of `SUBJECTS`.
             version: of its subject's schema; the newest one where left out.
+            bytes_max: the largest message; None where one that lies on a feed is written again: a feed takes a little
+                more, which strangers' programs may use.
 
         Raises:
             InvalidFieldError: a message is larger than a feed takes, or something in it than Avro's types are; or it
@@ -167,8 +169,8 @@ class Codec:
             problem = f"holds what Avro cannot carry ({type(error).__name__})"
             raise InvalidFieldError("message", problem, "64-bit numbers and Unicode text") from None
         data = out.getvalue()
-        if len(data) > VALUE_BYTES_MAX and isinstance(value, Notice | Diffusion):
-            raise InvalidFieldError("message", f"takes {len(data)} bytes", f"at most {VALUE_BYTES_MAX} bytes")
+        if bytes_max is not None and len(data) > bytes_max and isinstance(value, Notice | Diffusion):
+            raise InvalidFieldError("message", f"takes {len(data)} bytes", f"at most {bytes_max} bytes")
         return data
 
     def _writer_of(self, model: type[Model], version: int) -> _Writer | None:

@@ -1,8 +1,9 @@
 """The router's account held against what the archive holds: feeds, ledgers, inboxes.
 
 Every offset of a feed is covered by exactly one ledger entry, in feed order; every bureau that an entry names was given
-exactly one record, and it holds the same bytes; no inbox holds anything else. Rows may come in any order between
-partitions, because the archive reads them as they come.
+exactly one record, and it holds the same bytes, or says the same in an older version of the format where the entry
+names that; no inbox holds anything else. Rows may come in any order between partitions, because the archive reads them
+as they come.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class Account:
             message = self.codec.decode(value, Notice, Diffusion)
         except NoticewireError:
             return  # a reminder, or what the router has rejected
-        self._meanings[digest] = sha256(self.codec.encode(message)).digest()
+        self._meanings[digest] = sha256(self.codec.encode(message, bytes_max=None)).digest()
 
     def _word(self, value: bytes) -> Outcome | NoticeOfEnd | None:
         """Return what the broker says in a value, or None where it is an issuer's message."""

@@ -140,14 +140,15 @@ class Settler:
     def _copies(self, record: ArrivedRecord, message: Message, delivered: frozenset[str]) -> tuple[Copy, ...]:
         """Write a message again for each older version that somebody reads to whom it is delivered.
 
-        Where it cannot be said in that version, only its owner is left (`decide`), who gets what the issuer wrote.
+        Where it cannot be said in that version, only its owner is left, or who reviews a request (`decide`): they get
+        what the issuer wrote.
         """
         copies = []
         written = self.codec.version_of(record.value or b"")
         for version, readers in sorted(self.directory.readers_below(written).items()):
             bureaus = delivered & readers
             if bureaus and needs(message) <= version:
-                value = self.codec.encode(message, version=version)
+                value = self.codec.encode(message, version=version, bytes_max=None)
                 digest = sha256(value).digest()
                 copies.append(Copy(value, Rewritten(version=version, digest=digest, delivered=codes(bureaus))))
         return tuple(copies)

@@ -9,18 +9,23 @@ from uuid import UUID
 import pytest
 
 from broker.clock import to_epoch_ms
+from broker.members.directory import Directory
 from broker.model.base import BUREAUS_MAX
 from broker.model.command import Command, CommandKind
+from broker.model.diffusion import Diffusion
 from broker.model.ledger import EntryKind
 from broker.model.message import Event
 from broker.model.naming import Origin, Region, Shard, feeds
 from broker.model.notice import Notice
 from broker.model.outcome import Verdict
 from broker.model.rejection import RejectReason
+from broker.schema.codec import VALUE_BYTES_MAX
 from broker.settings import KafkaSettings
 from broker.transport.batches import RawRecord, parse
+from broker.transport.headers import signed_headers
 from broker.transport.inbox import DeliveryKind, InboxDecoder
 from broker.transport.kafka import TopicPartition
+from broker.trust.signing import RecordKind
 from consumers.router.arrival import Arrival, ArrivedRecord, BrokenBatch, NoRecord
 from consumers.router.letters import Scribe
 from consumers.router.memory import Memory
@@ -301,6 +306,29 @@ def test_outcomes_count_who_was_given_what(feeds_of: Feeds) -> None:
     [outcome] = settled.outcomes
     assert (outcome.bureau, outcome.given, outcome.ended, outcome.withheld) == ("zw", 1, 0, 1)
     assert outcome.digest == sha256(settled.arrival.value or b"").digest()  # type: ignore[attr-defined]
+
+
+def test_an_older_version_of_the_largest_message_is_written(feeds_of: Feeds) -> None:
+    """A feed takes more than our own producers write; that a stranger's program used this stops no router."""
+    charges = [{"original": "é" * 20_000}] * 24 + [{"original": "é" * 17_000}]
+    message = a_warning_diffusion(
+        number="zw-d-2026-000001", circulation=bureaus("ke", "fr"), judicial={"charges": charges}
+    )
+    value = feeds_of.codec.encode(message, bytes_max=None)
+    assert len(value) > VALUE_BYTES_MAX
+    zw = feeds_of.signers["zw"]
+    headers = signed_headers(message, key_id=zw.key_id, signature=zw.sign(RecordKind.MESSAGE, INSTALLATION, value))
+    record = replace(feeds_of.record(a_warning_diffusion(number=message.number)), value=value, headers=tuple(headers))
+    known = feeds_of.directory
+    lagging = [replace(one, reads=1) if one.code == "ke" else one for one in known.bureaus()]
+    feeds_of.directory = Directory(lagging, offset=known.offset, installation=known.installation)
+
+    [settled] = settle(feeds_of, record)
+
+    assert settled.delivered == {"ke", "fr"}
+    [copy] = settled.copies
+    assert (copy.rewritten.version, copy.rewritten.delivered) == (1, "ke")
+    assert feeds_of.codec.decode(copy.value, Diffusion) == message
 
 
 def test_reminds_only_holders(feeds_of: Feeds) -> None:
