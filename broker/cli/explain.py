@@ -235,6 +235,7 @@ _WHY = {
     WithheldReason.VICTIM: "the subject is a victim or a witness, and the bureau is not addressed by its own code",
     WithheldReason.SUSPENDED: "the Secretariat suspended the bureau",
     WithheldReason.NOT_ASKED_FOR: "an exercise or a test, and no subscription of the bureau asks for that",
+    WithheldReason.UNREADABLE: "the bureau reads an older version of the format, in which the message cannot be said",
 }
 
 
