@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -24,8 +25,10 @@ def build(*, catalogue: Catalogue, prefix: str = "", ids: SchemaIds | None = Non
     """
     # No pages of FastAPI's own: they load their scripts from elsewhere.
     app = FastAPI(title="Noticewire", docs_url=None, redoc_url=None, openapi_url=None)
+    ids = ids or SchemaIds()
     app.include_router(registry.router(Lookup(catalogue, prefix=prefix, ids=ids)))
-    app.include_router(interface.router(catalogue, prefix=prefix))
+    on_the_wire = Catalogue(replace(one, id=ids.on_the_wire(one.id)) for one in catalogue)
+    app.include_router(interface.router(on_the_wire, prefix=prefix))
     app.add_exception_handler(HTTPException, _said)
     return app
 

@@ -123,8 +123,9 @@ CHANNELS: Mapping[str, Described] = {
     ),
     "inbox": Described(
         title="A bureau's inbox",
-        description="Read by that bureau alone, read_committed. Messages as their issuers signed them; notices of end"
-        " in place of what it may not see; outcomes of its own messages; reminders. Kept for at least the window.",
+        description="Read by that bureau alone, read_committed. Messages as their issuers signed them, or, for who"
+        " reads an older version of the format, written in that and signed by the broker; notices of end in place of"
+        " what it may not see; outcomes of its own messages; reminders. Kept for at least the window.",
         key=_NUMBER,
         operation="deliver",
         action="send",
@@ -142,7 +143,8 @@ CHANNELS: Mapping[str, Described] = {
     ),
     DIRECTORY: Described(
         title="Directory",
-        description="The log of signed changes: bureaus, keys, status, clearance, subscriptions. Kept for ever.",
+        description="The log of signed changes: bureaus, keys, status, clearance, subscriptions, which"
+        " version of the format each reads. Kept for ever.",
         key="The code of the bureau that is changed.",
         operation="takeChange",
         action="receive",
@@ -190,7 +192,10 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
         " has its origin.",
     },
     TYPE: {"pattern": r"^noticewire\.", "description": "What the record is, and what it says has happened."},
-    SOURCE: {"pattern": f"^/bureaus/{_BUREAU}$", "description": "Who signed it; `/bureaus/broker` for services."},
+    SOURCE: {
+        "pattern": f"^/bureaus/{_BUREAU}$",
+        "description": "Whose word it is; `/bureaus/broker` for services. Who signed, `key-id` says.",
+    },
     TIME: {
         "format": "date-time",
         "description": "When it was issued, by its author's clock: RFC 3339, UTC.",

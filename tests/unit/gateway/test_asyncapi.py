@@ -19,6 +19,7 @@ from broker.cli.main import command_line
 from broker.gateway.app import build
 from broker.gateway.asyncapi import document
 from broker.schema.catalogue import Catalogue
+from broker.schema.ids import SchemaIds
 from broker.settings import KafkaSettings
 from broker.topics.plan import plan
 from broker.transport import headers
@@ -169,3 +170,12 @@ async def test_the_gateway_serves_the_document_and_a_page_that_needs_nothing_els
     assert {link[1:] for link in links if link.startswith("#")} <= ids
     for name, _ in messages():
         assert f'id="message-{name}"' in page.text
+
+
+async def test_the_served_document_has_the_ids_that_are_on_the_wire() -> None:
+    """An external registry's, where there is one."""
+    ids = SchemaIds(written={1001: 7}, read={7: 1001})
+    transport = httpx.ASGITransport(build(catalogue=Catalogue.load(), ids=ids))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        served = (await client.get("/asyncapi.json")).json()["components"]["messages"]
+    assert (served["notice.v1"]["x-schema-id"], served["notice.v2"]["x-schema-id"]) == (7, 1011)
