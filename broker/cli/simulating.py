@@ -204,7 +204,11 @@ class SimulationRun:
     async def _bureaus(self, cast: Cast) -> AsyncIterator[asyncio.Task[None]]:
         stop = asyncio.Event()
         async with PacedHost.connect(
-            cast.codes, data=self._context.data, kafka=self._context.kafka, root_public=self._context.root_public
+            cast.codes,
+            data=self._context.data,
+            kafka=self._context.kafka,
+            root_public=self._context.root_public,
+            codec=self._context.codec(),
         ) as host:
             host.planner, host.is_away = self._plan, self._is_away
             self._host = host
