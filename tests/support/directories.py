@@ -48,7 +48,13 @@ def _bureau(
     subscriptions: tuple[Subscription, ...],
     changes: dict[str, Any],
 ) -> Bureau:
-    fields: dict[str, Any] = {"kind": kind, "clearance": Classification.CONFIDENTIAL, "reads": 2, "version": 1, **changes}
+    fields: dict[str, Any] = {
+        "kind": kind,
+        "clearance": Classification.CONFIDENTIAL,
+        "reads": 2,
+        "version": 1,
+        **changes,
+    }
     return Bureau(code=code, name=code.upper(), region=Region(region), city="", subscriptions=subscriptions, **fields)
 
 
