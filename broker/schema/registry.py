@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -140,11 +141,14 @@ def _keep(settings: SchemaRegistrySettings, data: Path, given: list[_Given], *, 
         read={**kept.read, **{external: version.id for _, version, external in given}},
     )
     path = data / IDS
-    temporary = path.with_name(f".{path.name}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # services that start at once learn the same at once
     text = json.dumps({"url": settings.url, "written": ids.written, "read": ids.read}, indent=1)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
