@@ -146,6 +146,7 @@ def _as_json(bureau: Bureau) -> dict[str, Any]:
         "clearance": bureau.clearance,
         "status": bureau.status,
         "version": bureau.version,
+        "reads": bureau.reads,
         "subscriptions": [one.model_dump(mode="json") for one in bureau.subscriptions],
         "agreement": [one.model_dump(mode="json") for one in bureau.agreement],
         "keys": [_key_as_json(key) for key in bureau.keys],
