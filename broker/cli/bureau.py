@@ -304,7 +304,8 @@ async def _change(code: str, context: Context, parts: Callable[[Bureau], dict[st
             **parts(present),
         )
         logged = await submit(change, signer=signer, publisher=link.publisher, codec=link.codec, follower=link.follower)
-    return f"{code}: in effect, version {present.version + 1} (directory/0/{logged.offset})"
+        changed = (await link.follower.at_its_end()).get(code) or present
+    return f"{code}: in effect, version {changed.version} (directory/0/{logged.offset})"
 
 
 @contextlib.contextmanager

@@ -24,6 +24,10 @@ from broker.transport.directory import DirectoryFollower
 from broker.transport.kafka import RawClient
 
 _SIGNS = {Level.OK: "[green]ok[/]      ", Level.WARNING: "[yellow]warning[/] ", Level.PROBLEM: "[bold red]problem[/] "}
+_REGISTRY = (
+    "bring the schema registry back, run noticewire schema register, or take NOTICEWIRE_SCHEMA_REGISTRY__URL away where"
+    " nothing was written with its ids"
+)
 _AGAIN = "look whether the cluster is well, and run noticewire doctor once more"
 
 
@@ -85,6 +89,8 @@ async def examine(
         return found
     try:
         take(await looked("brokers", lambda: look_at_brokers(context.kafka), mend=mend))
+        if not take(await looked("schemas", lambda: _codec(context), mend=_REGISTRY)):
+            return found
         directory = await _directory(client, context)
         specs = plan(directory.recipients() or [one.code for one in seeds() if not one.is_service], kafka=context.kafka)
         has_topics = take(await looked("topics", lambda: look_at_topics(context.kafka, specs), mend=_AGAIN))
@@ -107,6 +113,11 @@ async def examine(
 
 async def _connected(client: RawClient) -> list[Finding]:
     await client.start()
+    return []
+
+
+async def _codec(context: Context) -> list[Finding]:
+    context.codec()
     return []
 
 

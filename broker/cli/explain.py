@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from broker.clock import SystemClock
 from broker.errors import CorruptHistoryError, InvalidFieldError, MisuseError, RefusedError, RejectedRecordError
 from broker.members.directory import Directory
 from broker.model.diffusion import Diffusion
-from broker.model.ledger import EntryKind, LedgerEntry, WithheldReason
+from broker.model.ledger import EntryKind, LedgerEntry, Rewritten, WithheldReason
 from broker.model.message import Message
 from broker.model.naming import NoticeNumber, Origin, Shard, codes, ledger, shard_of
 from broker.model.notice import Notice
@@ -47,6 +47,8 @@ class Explanation:
     problem: str | None = None
     """Why it is refused, or would be rejected."""
     note: str | None = None
+    rewritten: tuple[Rewritten, ...] = ()
+    """Who was given it in an older version of the format."""
 
 
 def explain(
@@ -144,7 +146,7 @@ async def _routed(number: str, link: Link, directory: Directory) -> AsyncIterato
         explanation = _decided(place, message, past, link.follower.as_of(entry.directory_offset))
         if explanation.audience is None or _differs(explanation.audience, entry):
             raise CorruptHistoryError(place, f"the ledger holds another decision ({explanation.problem or 'audience'})")
-        yield explanation
+        yield replace(explanation, rewritten=entry.rewritten)
 
 
 def _decided(place: str, message: Message, past: NoticeState | None, directory: Directory) -> Explanation:
@@ -222,6 +224,8 @@ def _lines(one: Explanation) -> Iterator[str]:
     if one.audience is None:
         return
     yield f"  given to {len(one.audience.delivered)}: {codes(one.audience.delivered) or 'nobody'}"
+    for copy in one.rewritten:
+        yield f"    of them in version {copy.version} of the format, written by the router: {copy.delivered}"
     if one.audience.ended:
         yield f"  notice of end to {len(one.audience.ended)}: {codes(one.audience.ended)}"
     for reason, bureaus in sorted(one.audience.withheld.items()):
@@ -249,6 +253,7 @@ def _json(one: Explanation) -> dict[str, Any]:
         "problem": one.problem,
         "note": one.note,
         "delivered": sorted(audience.delivered) if audience else [],
+        "rewritten": {str(copy.version): copy.delivered.split() for copy in one.rewritten},
         "ended": sorted(audience.ended) if audience else [],
         "withheld": {str(reason): sorted(bureaus) for reason, bureaus in audience.withheld.items()} if audience else {},
     }

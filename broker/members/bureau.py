@@ -34,7 +34,7 @@ class Bureau:
     reads: int = 1
     """The newest version of the format that it reads."""
     version: int = 0
-    """How many changes of it have taken effect; the next change names this number."""
+    """How many changes of it have taken effect, less those of what it reads; the next change names this number."""
 
     @property
     def is_member(self) -> bool:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from broker.members.bureau import SECRETARIAT, Bureau, is_valid_at, key_id_of
 from broker.members.directory import Directory
 from broker.members.rights import may
-from broker.model.change import BureauKind, BureauStatus, ChangeKind, DirectoryChange, PublicKey
+from broker.model.change import UNKNOWN_TO_SOME, BureauKind, BureauStatus, ChangeKind, DirectoryChange, PublicKey
 from broker.model.message import Classification
 from broker.model.naming import Region
 
@@ -165,7 +165,8 @@ class DirectoryFold:
             raise _IneffectiveError(NoEffect.UNKNOWN_CODE)
         if change.base_version != bureau.version:
             raise _IneffectiveError(NoEffect.STALE)
-        self._keep(replace(self._changed(bureau, change), version=bureau.version + 1))
+        counts = change.kind not in UNKNOWN_TO_SOME
+        self._keep(replace(self._changed(bureau, change), version=bureau.version + counts))
 
     def _entered(self, change: DirectoryChange) -> Bureau:
         if change.base_version != 0:

@@ -107,6 +107,11 @@ class ChangeKind(StrEnum):
     """The newest version of the format that the bureau's programs read."""
 
 
+UNKNOWN_TO_SOME = frozenset({ChangeKind.READS_SET})
+"""Kinds that came after version 1, and do not count in a bureau's version: a program of before passes them over, and
+would else find every later change of that bureau stale."""
+
+
 class BureauFacts(Model):
     """What the Secretariat enters about a bureau; its region is for good."""
 
@@ -134,7 +139,8 @@ class DirectoryChange(Model):
     author: BureauCode
     """Who signs."""
     base_version: int = Field(ge=0)
-    """How many changes of this code had taken effect when its author looked; another number makes it stale."""
+    """How many changes of this code had taken effect when its author looked, those of what it reads left aside; another
+    number makes it stale."""
     changed_at: Moment
     """By the author's clock."""
     installation: str | None = None

@@ -33,7 +33,7 @@ from uuid import UUID
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from pydantic import ValidationError
 
-from broker.errors import InvalidFieldError, RejectedRecordError
+from broker.errors import InvalidFieldError, MisuseError, RejectedRecordError
 from broker.model.base import Model
 from broker.model.change import DirectoryChange
 from broker.model.command import Command
@@ -130,6 +130,11 @@ class Codec:
                     self._older[model, version.version] = writer._replace(older=OlderVersion.of(version))
                 self._readers[version.id] = (model, schema, reader_schema)
                 self._versions[version.id] = version.version
+        clashing = sorted(
+            external for external, own in ids.read.items() if self._versions.get(external) and external != own
+        )
+        if clashing:
+            raise MisuseError(f"the registry's id {clashing[0]} stands for another schema in the catalogue")
         for external, own in ids.read.items():
             self._readers[external], self._versions[external] = self._readers[own], self._versions[own]
 

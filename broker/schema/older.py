@@ -12,7 +12,7 @@ from broker.model.base import Model
 from broker.schema.catalogue import SchemaVersion
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class OlderVersion:
     """The fields and the symbols that a version has, by the name of the record or the enum."""
 

@@ -37,7 +37,8 @@ async def put(
     Raises:
         UnavailableError: Kafka is away; nothing was sent.
     """
-    value = codec.encode(change)
+    # Everybody reads the directory, programs of before as well: what version 1 can say, it says.
+    value = codec.encode(change, version=1 if change.reads is None else None)
     signature = signer.sign(RecordKind.DIRECTORY, installation, value)
     headers = signed_headers(change, key_id=signer.key_id, signature=signature)
     return await publisher.send(DIRECTORY, 0, Outgoing(change.code.encode(), value, tuple(headers)))

@@ -79,11 +79,12 @@ that a program of theirs is too old: so that rule is the last."""
 def unreadable_by(message: Message, directory: Directory) -> frozenset[str]:
     """Return the codes of those who would be given a message, were their programs not too old to read it.
 
-    An issuer is told of them before anything is sent. Who is withheld it for another reason is not among them.
+    An issuer is told of them before anything is sent. Who is withheld it for another reason is not among them; the
+    owner is, who gets a copy all the same.
     """
     if needs(message) == 1:
         return frozenset()
-    reached = candidates(message, directory) - {message.owner, message.issuer}
+    reached = (candidates(message, directory) | {message.owner}) - {message.issuer}
     bureaus = (bureau for code in reached if (bureau := directory.get(code)) is not None)
     return frozenset(one.code for one in bureaus if withheld_reason(message, one) is WithheldReason.UNREADABLE)
 

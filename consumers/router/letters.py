@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 
 from broker.model.naming import REJECTED, Shard, bureaus_of, inbox, ledger
 from broker.model.outcome import NoticeOfEnd, Outcome, notice_of_end
@@ -57,7 +56,7 @@ class Scribe:
             for older in one.copies:
                 bureaus = bureaus_of(older.rewritten.delivered)
                 rewritten |= bureaus
-                letter = self._rewritten(record, older)
+                letter = self._rewritten(record, older, digest=one.entry.digest or b"")
                 for bureau in bureaus:
                     writes[_inbox(bureau)].append(letter)
             for bureau in one.delivered - rewritten:
@@ -66,7 +65,7 @@ class Scribe:
             end = notice_of_end(one.entry, bureau)
             writes[_inbox(bureau)].append(self._said(one, end, end.number))
 
-    def _rewritten(self, record: ArrivedRecord, older: Copy) -> Outgoing:
+    def _rewritten(self, record: ArrivedRecord, older: Copy, *, digest: bytes) -> Outgoing:
         """Return a message in an older version: the issuer never signed these bytes, so the broker vouches for them."""
         signature = self.signer.sign(RecordKind.BROKER, self.installation, older.value)
         headers = rewritten_headers(
@@ -74,7 +73,7 @@ class Scribe:
             origin=str(record.origin),
             key_id=self.signer.key_id,
             signature=signature,
-            issuer_digest=sha256(record.value or b"").digest(),
+            issuer_digest=digest,
         )
         return Outgoing(record.key, older.value, headers)
 
