@@ -340,3 +340,23 @@ def _bureau(world: FoldWorld, code: str) -> Bureau:
     bureau = world.fold.view().get(code)
     assert bureau is not None
     return bureau
+
+
+def test_what_a_bureau_reads_takes_effect_without_counting() -> None:
+    """A program of before passes it over, and still finds the next change of that bureau based on its version."""
+    world = FoldWorld().found()
+    before = world.fold.view().get("zw")
+    assert before is not None
+    assert world.apply(a_change("reads_set", "zw", author="zw", base=before.version, reads=2)) is None
+    after = world.fold.view().get("zw")
+    assert after is not None
+    assert (before.reads, after.reads) == (1, 2)
+    assert after.version == before.version
+    assert world.apply(a_change("status_set", "zw", base=before.version, status="suspended")) is None
+
+
+@pytest.mark.parametrize(("author", "why"), [("zw", None), ("ipsg", None), ("fr", NoEffect.NOT_ALLOWED)])
+def test_who_may_say_what_a_bureau_reads(author: str, why: NoEffect | None) -> None:
+    """The bureau itself and the Secretariat, and nobody else."""
+    world = FoldWorld().found()
+    assert world.apply(a_change("reads_set", "zw", author=author, base=1, reads=1)) is why
