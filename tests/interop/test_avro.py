@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from broker.model.base import Model
 from broker.schema.catalogue import SHIPPED, Catalogue, SchemaVersion
 from broker.schema.codec import SUBJECTS, Codec
-from tests.support.schemas import PARCELS, as_read, named_types
+from tests.support.evolution import PARCELS, as_read, named_types
 from tests.support.strategies import a
 
 CATALOGUE, CODEC = Catalogue.load(), Codec.load()

@@ -14,7 +14,7 @@ from broker.schema.compatibility import avro_refusal, check_pair
 from broker.schema.reading import obstacles
 from broker.schema.rules import Rule
 from broker.schema.shape import Shape
-from tests.support.schemas import apache_says
+from tests.support.evolution import apache_says
 
 
 def alerts() -> dict[tuple[int, int], str]:

@@ -171,7 +171,7 @@ def _places(content: Any) -> list[tuple[Any, Any]]:
 
 
 def _replace(dice: random.Random, holder: Any, place: Any) -> None:
-    holder[place] = dice.choice((None, True, *_NUMBERS, *_TEXTS, *_NESTED))
+    holder[place] = copy.deepcopy(dice.choice((None, True, *_NUMBERS, *_TEXTS, *_NESTED)))  # later spoilt itself
 
 
 def _drop(_: random.Random, holder: Any, place: Any) -> None:

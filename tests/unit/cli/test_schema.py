@@ -14,7 +14,7 @@ from broker.cli.main import command_line
 from broker.cli.schema import app
 from broker.errors import MisuseError
 from broker.schema.catalogue import Catalogue
-from tests.support.schemas import PARCELS, a_field, a_record, write_folder
+from tests.support.evolution import PARCELS, a_field, a_record, write_folder
 
 NUMBER, WEIGHT = a_field("number"), a_field("weight", "long")
 COLOUR = {"type": "enum", "name": "Colour", "symbols": ["red", "blue"]}

@@ -17,7 +17,7 @@ from broker.schema.compatibility import check, check_pair
 from broker.schema.reading import obstacles
 from broker.schema.rules import Rule
 from broker.schema.shape import Shape
-from tests.support.schemas import COLOUR, PARCELS, a_field, a_record, apache_says
+from tests.support.evolution import COLOUR, PARCELS, a_field, a_record, apache_says
 
 Fields = list[dict[str, Any]]
 

@@ -13,7 +13,7 @@ from broker.errors import MisuseError
 from broker.schema.catalogue import SHIPPED
 from broker.schema.folder import check_folder
 from broker.schema.rules import Rule
-from tests.support.schemas import PARCELS, a_field, a_record, write_folder
+from tests.support.evolution import PARCELS, a_field, a_record, write_folder
 
 
 def test_the_schemas_that_we_ship_may_be_merged() -> None:
