@@ -31,7 +31,7 @@ from tests.support.world import World, a_world_on
 
 LONG = os.environ.get("NOTICEWIRE_CHAOS") == "long"
 SEED = int(os.environ.get("NOTICEWIRE_CHAOS_SEED", "7"))
-MESSAGES, FAULTS = (5_000, 200) if LONG else (350, 20)
+MESSAGES, FAULTS = (5_000, 200) if LONG else (250, 14)
 EACH_WAVE = 80 if LONG else 20
 
 NODE_SHARE = 0.3

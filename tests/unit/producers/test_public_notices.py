@@ -428,7 +428,7 @@ JSON = st.recursive(
 NAMES = sorted({*RED, *YELLOW, *UN_PERSON, *UN_ENTITY})
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([RED, YELLOW, UN_PERSON, UN_ENTITY]),
     st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), JSON, max_size=5),

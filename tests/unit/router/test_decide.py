@@ -17,7 +17,7 @@ from tests.support.deciding import CODES, TOLD_ANYHOW, Situation, expected, situ
 from tests.support.samples import sample_messages, seeded_directory
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.one_of(situations(), situations(after_a_beginning=True)))
 def test_a_message_reaches_its_recipients_all_of_them_and_nobody_else(situation: Situation) -> None:
     """Each bureau is given the message, a notice of end or nothing, as section 2 says for it alone."""

@@ -199,7 +199,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), STEPS)
 def test_any_order_ends_equal(data: st.DataObject, steps: list[tuple[Place, int, str]]) -> None:
     """Ledger and receipts read in any order, cut anywhere, killed and taken over: every row ends equal."""
