@@ -78,7 +78,9 @@ class RouterSettings(BaseModel, frozen=True, extra="forbid"):
     """How much a router takes at once."""
 
     poll_wait: timedelta = Field(
-        timedelta(milliseconds=500), description="How long a feed may be quiet before we look up."
+        timedelta(seconds=2),
+        description="How long a feed may be quiet before we look up. What comes is there at once, whatever this says; "
+        "a longer wait only spares broker and router the asking.",
     )
     poll_records_max: int = Field(
         400, gt=0, description="Records in one transaction: beyond some 400 the fan-out gains nothing more."

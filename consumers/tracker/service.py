@@ -71,7 +71,7 @@ class TrackerService:
         engine: AsyncEngine,
         directory: DirectoryFollower,
         codec: Codec,
-        max_wait: timedelta = timedelta(milliseconds=500),
+        max_wait: timedelta = timedelta(seconds=2),
         observer: TrackerObserver | None = None,
         sharing_observer: SharingObserver | None = None,
     ) -> None:

@@ -195,10 +195,9 @@ class Faults:
         await self._until(held.sprung, f"a {api.name} of a router")
         assert held.request is not None
         client = held.request.client_id
-        # Until a node has answered that, nobody is fenced: what arrives earlier is aborted with the rest.
-        taken = self._wire.success(Api.INIT_PRODUCER_ID, client=client)
         await self._until(held.given_up, f"{api.name} of {client} was given up")
-        await self._until(taken, f"a successor of {client} took the shard")
+        # Until a node has answered that, nobody is fenced: what arrives earlier is aborted with the rest.
+        await self._until(held.taken_over, f"a successor of {client} took the shard")
         await asyncio.sleep(self._chance.uniform(0.3, 1.0))  # into whatever the successor does by then
         with contextlib.suppress(ConnectionResetError, TimeoutError):  # its node was killed meanwhile
             if not all(await held.deliver()):

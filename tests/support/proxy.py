@@ -66,6 +66,7 @@ class Trap:
     Attributes:
         sprung: the request has come.
         given_up: its client has closed the connection while it was held back.
+        taken_over: a successor of that client was given a producer id since the request came.
     """
 
     def __init__(self, api: Api, client: str, way: Way) -> None:
@@ -75,6 +76,7 @@ class Trap:
         self.request: Passing | None = None
         self.sprung = asyncio.Event()
         self.given_up = asyncio.Event()
+        self.taken_over = asyncio.Event()
         self.released = asyncio.Event()
         self._send: Callable[[bytes], None] | None = None
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -174,6 +176,7 @@ class _Connection:
                 if trap is not None:
                     self.traps.append(trap)
                     trap.spring(request, self.node[1].write)
+                    trap.taken_over = self.wire.success(Api.INIT_PRODUCER_ID, client=request.client_id)
                     if trap.way is Way.HOLD:
                         held = trap
                         break

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ async def world(kafka: SharedKafka, prefix: str, tmp_path: Path) -> AsyncIterato
 async def listening(world: World, *options: str) -> AsyncIterator[leash.Leashed]:
     """The command, as a process of its own; stopped by Ctrl-C at the end, unless it has ended by itself."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NOTICEWIRE_")}
+    environment["PYTHONFAULTHANDLER"] = "1"
     argv = [sys.executable, "-m", "broker.cli.main", "bureau", "ke", "listen", *options, "--data", str(world.data)]
     with (world.data / "listen.log").open("ab") as log:
         process = await asyncio.to_thread(leash.spawn, argv, env=environment, stdout=log, stderr=log)
@@ -48,7 +50,12 @@ async def listening(world: World, *options: str) -> AsyncIterator[leash.Leashed]
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(process.wait, 90)
+            try:
+                await asyncio.to_thread(process.wait, 90)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # shows where it stands
+                await asyncio.to_thread(process.wait, 30)
+                raise AssertionError((world.data / "listen.log").read_text()) from None
     finally:
         process.kill_group()
         await asyncio.to_thread(process.wait, 90)
