@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,12 @@ _OWNER = pytest.StashKey[Owner]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In the process that was started, make the owner of Kafka; it costs nothing until somebody asks."""
+    """In the process that was started, make the owner of Kafka; it costs nothing until somebody asks.
+
+    In each process, hear Ctrl-C: a shell's background job ignores it, and so would every command that a test starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.stash[_OWNER] = Owner()
 

@@ -10,7 +10,7 @@ from broker.model.message import Message
 
 
 class DiffusionKind(StrEnum):
-    """What the sender asks for; silver came with version 2."""
+    """What the issuer asks for; silver came with version 2."""
 
     UNKNOWN = "unknown"
     ARREST = "arrest"
