@@ -165,6 +165,12 @@ class Settings(BaseSettings):
     observe: ObserveSettings = ObserveSettings()
     gateway: GatewaySettings = GatewaySettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    format_version: int | None = Field(
+        None,
+        ge=1,
+        description="The version of the format that whatever publishes here writes (publish, import, resubmit, relay, "
+        "the SDK); the newest one unless set. What cannot be said in an older one is refused.",
+    )
     root_key: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",

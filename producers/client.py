@@ -152,7 +152,7 @@ class Producer:
             outcomes: whether `outcome` will be called; it costs a look at each issuer's inbox.
             journal: where what is accepted is kept until Kafka has it; see the class. One process at a time uses it.
             retry_for: how long to try again while Kafka is away.
-            format_version: of the format that is written; the newest one where left out.
+            format_version: of the format that is written; the setting `format_version` where left out, or the newest.
             faults: is told the named points of the journal.
             observer: is told what was published and what refused.
 
@@ -173,7 +173,7 @@ class Producer:
                 outcomes=watch,
                 retry_for=retry_for,
                 journal=journal,
-                format_version=format_version,
+                format_version=format_version or found.settings.format_version,
                 faults=faults,
                 observer=observer,
             ) as producer:

@@ -48,9 +48,6 @@ T = TypeVar("T")
 
 DONE, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 
-CLEAN_UP_WITHIN_SECONDS = 30.0
-"""How long a command may take to end after Ctrl-C."""
-
 _nothing_runs: ContextVar[Path | None] = ContextVar("nothing_runs", default=None)
 """The data folder of this command, if neither it nor a setting says where the cluster is: a default was tried."""
 
@@ -129,26 +126,8 @@ def load_context(data: Path | None = None) -> Context:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work to its end; Ctrl-C cancels it, and lets it clean up, for `CLEAN_UP_WITHIN_SECONDS`.
-
-    What has not ended by then (a clean-up that hangs, a cancellation that somebody swallowed) is cut off. Nothing
-    depends on a clean-up: whatever writes is safe against a kill at any moment.
-    """
-    return asyncio.run(_bounded(work))
-
-
-async def _bounded(work: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait({task}, timeout=CLEAN_UP_WITHIN_SECONDS)
-        if not task.done():
-            sys.stderr.write(f"noticewire: cut off: it did not end within {CLEAN_UP_WITHIN_SECONDS:.0f} s\n")
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-    return task.result()
+    """Run a command's work to its end; Ctrl-C cancels it, and lets it clean up."""
+    return asyncio.run(work)
 
 
 def run(app: typer.Typer) -> int:

@@ -24,6 +24,7 @@ from broker.model.naming import Origin, Region
 from broker.model.notice import Notice
 from broker.model.outcome import Outcome, Verdict
 from broker.model.rejection import Rejection, RejectReason
+from broker.model.versions import needs
 from broker.transport.link import Link, linked
 from consumers.rejected.desk import Mending, RejectedDesk, by_reason
 from consumers.rejected.record import OpenedRecord, opened
@@ -201,6 +202,9 @@ async def _resubmit(
     entry = _only(file) if file is not None else _edited(record, context.data)
     async with Producer.connect(data=context.data, outcomes=wait) as producer:
         message = prepare(entry, directory=await producer.directory(), now=SystemClock().now())
+        if too_old := await producer.unreadable_by(message):
+            needed = f"needs version {needs(message)} of the format"
+            typer.echo(f"{message.number}: {needed}; not read by: {' '.join(sorted(too_old))}", err=True)
         published = await producer.publish(message, mends=str(origin))
         outcome = await producer.outcome(published.message_id, timeout=OUTCOME_WITHIN) if wait else None
     return message, published, outcome

@@ -57,6 +57,8 @@ def relay(
     context = load_context(data)
     if not once:
         configure_logging("relay", as_json=False)
+    elif "log_level" not in context.settings.observe.model_fields_set:
+        configure_logging("relay", as_json=False, level="WARNING")  # among them: who could not read a message
     done = run_async(_relay(context, database, once=once, retry_refused=retry_refused, observe_port=observe_port))
     if not once:
         return

@@ -117,6 +117,8 @@ class Codec:
         self._older: dict[tuple[type[Model], int], _Writer] = {}
         self._readers: dict[int, tuple[type[Model], Any, Any]] = {}
         self._versions: dict[int, int] = {}
+        self._ids = ids
+        self._newest: dict[type[Model], int] = {}
         for subject, model in SUBJECTS.items():
             newest = catalogue.newest(subject)
             reader_schema, plain = _parsed(newest), _plain(model)
@@ -125,11 +127,12 @@ class Codec:
                 schema = reader_schema if same else _parsed(version)
                 writer = _Writer(_FRAME.pack(_MAGIC, ids.on_the_wire(version.id)), schema, plain)
                 if same:
-                    self._writers[model] = writer
+                    self._writers[model], self._newest[model] = writer, version.id
                 else:
                     self._older[model, version.version] = writer._replace(older=OlderVersion.of(version))
                 self._readers[version.id] = (model, schema, reader_schema)
                 self._versions[version.id] = version.version
+        self._own = frozenset(self._versions)
         clashing = sorted(
             external for external, own in ids.read.items() if self._versions.get(external) and external != own
         )
@@ -177,6 +180,22 @@ class Codec:
         if bytes_max is not None and len(data) > bytes_max and isinstance(value, Notice | Diffusion):
             raise InvalidFieldError("message", f"takes {len(data)} bytes", f"at most {bytes_max} bytes")
         return data
+
+    def encode_as_beside(self, value: Model, record: bytes) -> bytes:
+        """Return the framed bytes of a value as whoever wrote another record wrote them: under the same ids.
+
+        The bytes are the same but for the id: the catalogue's, or that of the schema registry of that time. After the
+        third registry that is a guess.
+        """
+        own, beside = self._newest[type(value)], _FRAME.unpack_from(record)[1]
+        if beside in self._own:
+            schema_id = own
+        elif beside in self._ids.written.values():
+            schema_id = self._ids.on_the_wire(own)
+        else:
+            former = {external for external, ours in self._ids.read.items() if ours == own}
+            schema_id = min(former - {self._ids.written.get(own)}, default=own)
+        return _FRAME.pack(_MAGIC, schema_id) + self.encode(value)[_FRAME.size :]
 
     def _writer_of(self, model: type[Model], version: int) -> _Writer | None:
         newest = self._writers.get(model)

@@ -57,7 +57,7 @@ async def acknowledge_by_hand(
     for shard, batch in batched(signer.bureau, [(Origin.parse(known.origin).shard, receipt)]):
         value = codec.encode(batch)
         signature = signer.sign(RecordKind.RECEIPTS, installation, value)
-        headers = signed_headers(batch, key_id=signer.key_id, signature=signature)
+        headers = signed_headers(batch, key_id=signer.key_id, signature=signature, traceparent=known.traceparent)
         owed = Owed(shard=shard, value=value, headers=tuple(headers))
         await send([(signer.bureau, owed)], publisher=publisher, give_up_after=_WITHIN)
     state.note_stage(known, stage)

@@ -38,7 +38,7 @@ from broker.model.receipt import FOLLOWS, Stage
 from broker.store.disk import disk_problem, storing
 from broker.transport.inbox import Delivery
 from consumers.bureau.holdings import Holding, after
-from consumers.bureau.tables import SCHEMA, VERSION, Known, Owed, Parked
+from consumers.bureau.tables import MIGRATIONS, SCHEMA, VERSION, Known, Owed, Parked
 
 logger = structlog.get_logger(__name__)
 
@@ -81,7 +81,7 @@ class BureauState:
         crashed = log.exists() and log.stat().st_size > 0
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
-            _refuse_newer(database, path)
+            migrate(database, path)
             # Making an empty file needs no sync: until something is sealed, there is nothing to lose.
             database.execute("PRAGMA synchronous = OFF")
             database.execute("PRAGMA journal_mode = WAL")
@@ -116,7 +116,7 @@ class BureauState:
             return None
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
-            _refuse_newer(database, path)
+            migrate(database, path)
         except BaseException:
             database.close()
             raise
@@ -144,10 +144,10 @@ class BureauState:
         return sorted(self._known("number = ? OR id = ?", name, name), key=lambda known: known.offset)
 
     def _known(self, where: str, *values: str) -> Iterator[Known]:
-        query = (
-            f'SELECT signer, number, id, kind, origin, digest, "offset", stage, finished FROM delivery WHERE {where}'  # noqa: S608 - constants of this file
-        )
-        for signer, number, uid, kind, origin, digest, offset, stage, finished in self._database.execute(query, values):
+        columns = 'signer, number, id, kind, origin, digest, "offset", stage, finished, traceparent'
+        query = f"SELECT {columns} FROM delivery WHERE {where}"  # noqa: S608 - constants of this file
+        for row in self._database.execute(query, values):
+            signer, number, uid, kind, origin, digest, offset, stage, finished, traceparent = row
             yield Known(
                 signer=signer,
                 number=number,
@@ -158,6 +158,7 @@ class BureauState:
                 offset=offset,
                 stage=None if stage is None else Stage(stage),
                 finished=bool(finished),
+                traceparent=traceparent,
             )
 
     def holding(self, number: str) -> Holding | None:
@@ -296,8 +297,8 @@ class BureauState:
         if stored is not None and stored.stage is not None and stage not in FOLLOWS[stored.stage]:
             stage = None
         database.execute(
-            'INSERT INTO delivery (signer, number, id, kind, origin, digest, "offset", stage, finished)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            'INSERT INTO delivery (signer, number, id, kind, origin, digest, "offset", stage, finished, traceparent)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " stage = coalesce(excluded.stage, stage), finished = max(excluded.finished, finished)",
             (
                 delivery.signer,
@@ -309,6 +310,7 @@ class BureauState:
                 delivery.offset,
                 stage,
                 int(finished),
+                delivery.traceparent,
             ),
         )
 
@@ -379,11 +381,23 @@ def _purge_parked(database: sqlite3.Connection) -> bool:
     return purged.rowcount > 0
 
 
-def _refuse_newer(database: sqlite3.Connection, path: Path) -> None:
-    """Files from before versions were written say 0, and have version 1's tables."""
+def migrate(database: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables of an earlier program to this one's; an empty file is left empty.
+
+    Raises:
+        MisuseError: a newer program made it; nothing was changed.
+    """
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise MisuseError(f"{path} is of a newer Noticewire (version {version}); start that one")
+    if version == VERSION or database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'delivery'").fetchone() is None:
+        return
+    database.execute("BEGIN IMMEDIATE")  # a client and a command beside it may come at the same time
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    for step in range(max(version, 1), VERSION):
+        database.execute(MIGRATIONS[step])
+    database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")
 
 
 def _as_json(headers: tuple[tuple[str, bytes], ...]) -> str:

@@ -9,8 +9,11 @@ from uuid import UUID
 from broker.model.naming import Shard
 from broker.model.receipt import Stage
 
-VERSION = 1
-"""Of these tables (SQLite's `user_version`); a later one migrates from each before it."""
+VERSION = 2
+"""Of these tables (SQLite's `user_version`); a later one migrates from each before it (`MIGRATIONS`)."""
+
+MIGRATIONS = {1: "ALTER TABLE delivery ADD COLUMN traceparent TEXT;"}
+"""From a version to the one after it; files from before versions were written say 0, and have version 1's tables."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS client (
@@ -30,6 +33,7 @@ CREATE TABLE IF NOT EXISTS delivery (
     "offset" INTEGER NOT NULL,
     stage TEXT,
     finished INTEGER NOT NULL,
+    traceparent TEXT,
     PRIMARY KEY (number, signer, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS delivery_id ON delivery (id);
@@ -67,6 +71,7 @@ class Known:
     Attributes:
         stage: the last one acknowledged, with the receipt sealed; `None` if none is.
         finished: whether the handler is done with it.
+        traceparent: the trace that it belongs to; `None` of what came before that was written down.
     """
 
     signer: str
@@ -78,6 +83,7 @@ class Known:
     offset: int
     stage: Stage | None
     finished: bool
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

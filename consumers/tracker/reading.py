@@ -73,15 +73,17 @@ def _entries(batch: RawBatch, shard: Shard, codec: Codec) -> list[ReadEntry]:
             raise CorruptHistoryError(
                 f"{naming.ledger(shard.region)}/{shard.partition}/{record.offset}", f"is no ledger entry: {error}"
             ) from error
-        # The router signed and delivered exactly these bytes: made from the entry, by the newest schema version. When
-        # notices of end get a second version, entries of before need the first one here.
+        # The router signed and delivered exactly these bytes: made from the entry, by the newest schema version, under
+        # the ids that it called schemas by then. When notices of end get a second version, entries of before need the
+        # first one here.
         ends = {bureau: notice_of_end(entry, bureau) for bureau in naming.bureaus_of(entry.ended)}
         entries.append(
             ReadEntry(
                 offset=record.offset,
                 entry=entry,
                 notices_of_end={
-                    bureau: (notice.notice_id, sha256(codec.encode(notice)).digest()) for bureau, notice in ends.items()
+                    bureau: (notice.notice_id, sha256(codec.encode_as_beside(notice, record.value or b"")).digest())
+                    for bureau, notice in ends.items()
                 },
             )
         )

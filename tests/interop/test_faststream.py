@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.eventually import AT_REST
 from tests.support.kinds import BUREAUS, a_record_of_every_kind
 from tests.support.plain import read
+from tests.support.programs import run_to_end
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import a_world
 
@@ -26,17 +24,8 @@ async def test_faststream_reads_an_inbox_and_the_ledger(kafka: SharedKafka, pref
         await a_record_of_every_kind(world)
         records = await read(world.kafka, *topics)
         arguments = [kafka.bootstrap_servers, str(SCHEMAS), str(len(records)), *(prefix + topic for topic in topics)]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, PROGRAM, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        try:
-            async with asyncio.timeout(20 * AT_REST):
-                out, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    assert process.returncode == 0, errors.decode()
+        code, out, errors = await run_to_end(sys.executable, PROGRAM, *arguments)
+    assert code == 0, errors.decode()
 
     told = [json.loads(line) for line in out.splitlines() if line.startswith(b"{")]
     expected: list[dict[str, Any]] = [

@@ -5,16 +5,14 @@ Debian builds it without Avro (`kcat -V` names no such feature), so it shows val
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.eventually import AT_REST
 from tests.support.kafka import plain_read
 from tests.support.kinds import BUREAUS, a_record_of_every_kind
+from tests.support.programs import run_to_end
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import a_world
 
@@ -29,20 +27,11 @@ pytestmark = pytest.mark.skipif(KCAT is None, reason="kcat is not installed (Deb
 async def _kcat(bootstrap_servers: str, topic: str) -> list[Shown]:
     """Read a topic to its end. Lengths stand before what may hold anything."""
     assert KCAT is not None
-    process = await asyncio.create_subprocess_exec(
+    code, out, errors = await run_to_end(
         *(KCAT, "-C", "-q", "-e", "-b", bootstrap_servers, "-t", topic, "-o", "beginning"),
         *("-X", "isolation.level=read_committed", "-f", r"%p %o %K %S\n%k%h\n%s\n"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
     )
-    try:
-        async with asyncio.timeout(20 * AT_REST):
-            out, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, errors.decode()
+    assert code == 0, errors.decode()
     shown: list[Shown] = []
     while out:
         line, out = out.split(b"\n", 1)

@@ -21,6 +21,7 @@ from tests.support.eventually import eventually_async
 from tests.support.everybody import check_archive
 from tests.support.plain import PlainRecord, read
 from tests.support.processes import write_endpoints
+from tests.support.programs import noticewire, run_to_end
 from tests.support.serving import serving
 from tests.support.shared_kafka import SharedKafka
 from tests.support.tracking import tracked
@@ -50,16 +51,8 @@ async def run_program(world: World, count: int) -> list[dict[str, str]]:
     listed.write_text(json.dumps(keys), encoding="utf-8")
     private = world.data / "keys" / "ke.pem"
     argv = [world.kafka.bootstrap_servers, world.kafka.prefix, "ke", private, listed, world.installation, count]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", str(PROGRAM), *map(str, argv), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(90):
-            out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0
+    code, out, errors = await run_to_end(sys.executable, "-I", PROGRAM, *map(str, argv))
+    assert code == 0, errors.decode()
     return [json.loads(line) for line in out.decode().splitlines()]
 
 
@@ -117,9 +110,15 @@ def without_assets(subject: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in subject.items() if name != "assets"}
 
 
-async def test_what_was_written_in_version_1_is_passed_on_as_it_is(world: World) -> None:
+@pytest.mark.parametrize("told", ["by its caller", "by a setting"])
+async def test_what_was_written_in_version_1_is_passed_on_as_it_is(
+    world: World, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A producer that is told to write version 1 has its own bytes delivered to everybody, and their signature."""
-    async with Producer.connect(data=world.data, outcomes=False, format_version=1) as producer:
+    if told == "by a setting":
+        monkeypatch.setenv("NOTICEWIRE_FORMAT_VERSION", "1")
+    asked = 1 if told == "by its caller" else None
+    async with Producer.connect(data=world.data, outcomes=False, format_version=asked) as producer:
         assert await producer.unreadable_by(SILVER) == {"ke"}
         assert await producer.unreadable_by(FIRST) == frozenset()
         await producer.publish(FIRST)
@@ -148,38 +147,37 @@ async def test_the_command_line_says_who_could_not_read_it(world: World) -> None
     file = world.data / "silver.json"
     file.write_text(SILVER.model_dump_json(), encoding="utf-8")
 
-    code, out = await noticewire(world, "publish", str(file), "--format-version", "1")
-    assert code == 1
+    ended = await noticewire(world.data, "publish", str(file), "--format-version", "1")
+    out = ended.out.decode()
+    assert ended.code == 1
     assert f"{file}[entry 1]: refused: subject.kind: cannot be said in version 1" in out
     assert await delivered_to_feed(world) == 0
 
-    code, out = await noticewire(world, "publish", str(file))
-    lines = out.splitlines()
-    assert code == 0
+    ended = await noticewire(world.data, "publish", str(file))
+    lines = ended.out.decode().splitlines()
+    assert ended.code == 0
     assert lines[0] == f"{file}[entry 1]: {SILVER.number}: needs version 2 of the format; not read by: ke"
     assert ": published at diffusions.africa/" in lines[1]
 
-    assert (await noticewire(world, "bureau", "ke", "reads", "2"))[0] == 0
-    code, out = await noticewire(world, "publish", str(file))
-    assert code == 0
-    assert "needs version" not in out
+    assert (await noticewire(world.data, "bureau", "ke", "reads", "2")).code == 0
+    ended = await noticewire(world.data, "publish", str(file))
+    assert ended.code == 0
+    assert b"needs version" not in ended.out
 
 
-async def noticewire(world: World, *arguments: str) -> tuple[int, str]:
-    """Run the command; return its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "broker.cli.main",
-        *arguments,
-        "--data",
-        str(world.data),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+async def test_who_resubmits_is_told_as_well(world: World) -> None:
+    """What stands in for a rejected record may need more than some recipient reads: said before it is sent."""
+    place = await world.write("diffusions.africa", SILVER.number, b"no Avro")
+    await world.route(*SHARDS)
+    file = world.data / "silver.json"
+    file.write_text(SILVER.model_dump_json(), encoding="utf-8")
+
+    ended = await noticewire(
+        world.data, "rejected", "resubmit", f"diffusions.africa/{place.partition}/{place.offset}", str(file)
     )
-    out, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode()
+
+    assert ended.code == 0, ended.errors.decode()
+    assert f"{SILVER.number}: needs version 2 of the format; not read by: ke" in ended.errors.decode()
 
 
 async def delivered_to_feed(world: World) -> int:

@@ -26,6 +26,7 @@ from consumers.bureau.state import BureauState
 from tests.support.builders import a_red_notice
 from tests.support.eventually import eventually_async
 from tests.support.inboxes import put, receipts
+from tests.support.plain import read
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import World, a_world
 
@@ -189,6 +190,9 @@ async def test_an_acknowledgement_by_hand_goes_beside_the_client(world: World) -
         state.close()
 
     assert await receipts(world) == [("ke", NUMBERS[0], "received"), ("ke", NUMBERS[0], "actioned")]
+    (message,) = await world.read_inbox("ke")
+    given = await read(world.kafka, "acks.africa")
+    assert [one.headers["traceparent"] for one in given] == [message.headers["traceparent"]] * 2
 
 
 async def test_many_bureaus_share_a_process(world: World) -> None:

@@ -549,3 +549,27 @@ def test_a_file_of_another_installation_is_refused(office: Office) -> None:
 
     with pytest.raises(CorruptHistoryError):
         BureauState.open(office.path, bureau="gh", installation="another")
+
+
+def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What came before traces were written down has none; everything else is as it was."""
+    path = tmp_path / "bureaus" / "ke.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE delivery (signer TEXT NOT NULL, number TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL,"
+            ' origin TEXT NOT NULL, digest BLOB NOT NULL, "offset" INTEGER NOT NULL, stage TEXT,'
+            " finished INTEGER NOT NULL, PRIMARY KEY (number, signer, id)) STRICT, WITHOUT ROWID;"
+            "INSERT INTO delivery VALUES ('ipsg', 'zw-n-2026-000001', '0197a3c2-7b1e-7c3a-9d55-0242ac120001',"
+            " 'message', 'notices.africa/0/0', x'00', 3, 'received', 1); PRAGMA user_version = 1;"
+        )
+    beside = BureauState.look(path)
+    assert beside is not None
+    (known,) = beside.deliveries("zw-n-2026-000001")
+    assert (known.offset, known.stage, known.traceparent) == (3, Stage.RECEIVED, None)
+    beside.close()
+
+    state = BureauState.open(path, bureau="ke", installation="here")
+    (known,) = state.deliveries("zw-n-2026-000001")
+    assert (known.offset, known.stage, known.traceparent) == (3, Stage.RECEIVED, None)
+    state.close()

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -103,31 +100,3 @@ def test_where_nothing_runs_is_said(
     assert ("nothing runs on" in said) is not is_told
     assert (f"noticewire up --data {tmp_path}" in said) is not is_told
     assert "no broker answers" in said
-
-
-def test_ctrl_c_ends_what_does_not_let_itself_be_ended(tmp_path: Path) -> None:
-    """Work that swallows its cancellation, or a clean-up that hangs, is cut off after the stated time."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import asyncio\n"
-        "from broker.cli import context\n"
-        "context.CLEAN_UP_WITHIN_SECONDS = 0.5\n"
-        "async def work():\n"
-        "    print('at work', flush=True)\n"
-        "    while True:\n"
-        "        try:\n"
-        "            await asyncio.sleep(600)\n"
-        "        except asyncio.CancelledError:\n"
-        "            pass\n"
-        "context.run_async(work())\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "at work\n"
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED
-    assert "cut off" in said

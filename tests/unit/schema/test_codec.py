@@ -18,6 +18,7 @@ from broker.model.notice import Notice
 from broker.model.versions import FORMAT_VERSION, needs
 from broker.schema.catalogue import Catalogue, SchemaVersion
 from broker.schema.codec import READ_BYTES_MAX, SUBJECTS, Codec
+from broker.schema.ids import SchemaIds
 from tests.support.builders import a_red_notice, a_silver_diffusion, a_silver_notice, an_arrest_diffusion, changed
 from tests.support.strategies import a, any_value
 
@@ -261,3 +262,24 @@ def test_diffusions_and_notices_are_told_apart_by_their_ids() -> None:
     """A feed's reader asks for either and gets the right class."""
     for message in (a_red_notice(), an_arrest_diffusion()):
         assert CODEC.decode(CODEC.encode(message), Notice, Diffusion) == message
+
+
+def test_a_record_is_made_again_under_the_ids_of_its_time() -> None:
+    """Whichever registry an installation had, what lay beside a record is known by its bytes."""
+    catalogue = Catalogue.load()
+    none, first = Codec(catalogue), Codec(catalogue, registry(100, before={}))
+    second = Codec(catalogue, registry(200, before={id_ + 100: id_ for id_ in IDS}))
+    entry, end = sample("ledger-entry", 2), sample("notice-of-end")
+    for then in (none, first, second):
+        for now in (second, first) if then is not second else (second,):
+            assert now.encode_as_beside(end, then.encode(entry)) == then.encode(end)
+    assert len({then.encode(end) for then in (none, first, second)}) == 3
+
+
+IDS = [entry["id"] for entry in LISTED]
+
+
+def registry(further: int, *, before: dict[int, int]) -> SchemaIds:
+    """The ids of a registry that counts on from ours, in an installation that had others before."""
+    written = {id_: id_ + further for id_ in IDS}
+    return SchemaIds(written=written, read={external: id_ for id_, external in written.items()} | before)
