@@ -338,18 +338,27 @@ async def share(
 
     Raises:
         EvictedError: the group has put this member out; every shard was stopped. End the process: its replacement
-            takes the slot and begins anew.
+            takes the slot and begins anew. Not once `stopping` is set: whoever is to end needs no replacement.
         UnavailableError: the membership has broken down; the same.
     """
-    watcher = observer or SharingObserver()
-    sharing = _Sharing(membership, work, grace_seconds, watcher)
+    sharing = _Sharing(membership, work, grace_seconds, observer or SharingObserver())
+    try:
+        await _share(sharing, stopping)
+    except (EvictedError, UnavailableError) as error:
+        if not stopping.is_set():
+            raise
+        logger.info("No member any more when told to stop", instance=membership.instance, problem=str(error))
+
+
+async def _share(sharing: _Sharing, stopping: asyncio.Event) -> None:
+    membership = sharing.membership
     try:
         while not stopping.is_set():
-            watcher.turned()
+            sharing.observer.turned()
             try:
                 await membership.turn_over()
             except EvictedError:
-                watcher.evicted()
+                sharing.observer.evicted()
                 raise
             sharing.notice_assignment()
             sharing.collect()

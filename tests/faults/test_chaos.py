@@ -33,6 +33,7 @@ LONG = os.environ.get("NOTICEWIRE_CHAOS") == "long"
 SEED = int(os.environ.get("NOTICEWIRE_CHAOS_SEED", "7"))
 MESSAGES, FAULTS = (5_000, 200) if LONG else (250, 14)
 EACH_WAVE = 80 if LONG else 20
+SETTLES_SECONDS = 600 if LONG else 120
 
 NODE_SHARE = 0.3
 """Of the long form's waves: a node is away for some ten seconds."""
@@ -131,7 +132,7 @@ async def test_nothing_is_lost_or_doubled_whatever_happens(tmp_path: Path) -> No
         await raise_chaos(scene, faults, chance)
         sys.stderr.write(f"\n{faults.total} faults in {time.monotonic() - began:.0f} s: {dict(faults.counts)}\n")
         scene.spool.allow(max(0, MESSAGES - scene.spool.messages))
-        await settled(scene.world, scene.spool)
+        await settled(scene.world, scene.spool, seconds=SETTLES_SECONDS)
         await scene.crew.stop()
 
         assert faults.total >= FAULTS, faults.counts

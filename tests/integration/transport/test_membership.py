@@ -38,6 +38,9 @@ class Member:
         self.running: set[Shard] = set()
         self.starts: Counter[Shard] = Counter()
         self.fail: dict[Shard, Exception] = {}
+        self.told = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
         self.task: asyncio.Task[None] | None = None
 
     async def join(self) -> Member:
@@ -58,6 +61,8 @@ class Member:
         self.running.add(shard)
         try:
             await lease.stop.wait()
+            self.told.set()
+            await self.may_end.wait()
         finally:
             self.running.discard(shard)
 
@@ -134,6 +139,25 @@ async def test_of_two_with_one_name_the_one_put_out_ends(settings: KafkaSettings
     await first.membership.stop()
 
     await eventually_running(usurper)
+    await usurper.leave()
+
+
+async def test_one_that_is_told_to_stop_while_it_was_put_out_ends_well(settings: KafkaSettings) -> None:
+    """Put out, its shards still finishing, and told to stop: it ends as any that is told to stop does."""
+    first = await Member(settings, "router-0").join()
+    await eventually_running(first)
+    first.may_end.clear()
+
+    usurper = await Member(settings, "router-0").join()
+    await asyncio.wait_for(first.told.wait(), 15)
+    assert first.membership.evicted
+    first.stopping.set()
+    first.may_end.set()
+
+    assert first.task is not None
+    await asyncio.wait_for(first.task, 15)
+    assert first.running == set()
+    await first.membership.stop()
     await usurper.leave()
 
 
