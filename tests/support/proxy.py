@@ -1,6 +1,6 @@
 """A small TCP proxy in front of Kafka's nodes: cuts connections, delays, and holds back a chosen request.
 
-It reads the header of each request (api key, correlation id, client id) and nothing else of what passes. The nodes
+It reads the header of each request (api key, correlation id, client id), and of transactions whose they are. The nodes
 must advertise its addresses (`EmbeddedCluster(advertised=...)`), or clients would go past it.
 """
 
@@ -14,13 +14,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
-from aiokafka.protocol.api import Request, Response
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
 
 _HOST = "127.0.0.1"
+
+_PRODUCER_AT = 43
+"""Where a record batch (format 2) has its producer's id, and then the epoch."""
 
 
 class Api(IntEnum):
@@ -30,6 +33,21 @@ class Api(IntEnum):
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24
     END_TXN = 26
+
+
+_REQUESTS: dict[int, type[Request[Any]]] = {
+    Api.PRODUCE: ProduceRequest,
+    Api.INIT_PRODUCER_ID: InitProducerIdRequest,
+    Api.ADD_PARTITIONS_TO_TXN: AddPartitionsToTxnRequest,
+    Api.END_TXN: EndTxnRequest,
+}
+
+
+class Producer(NamedTuple):
+    """Whose a transaction is: of one transactional id, the newer has the higher epoch, and the older is fenced."""
+
+    id: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,29 @@ class Passing:
         client_id = frame[14 : 14 + max(length, 0)].decode()
         return cls(api, version, correlation_id, client_id, frame)
 
+    @property
+    def asks_for_producer(self) -> bool:
+        """Whether it is aiokafka's request for a producer id, which fences whoever had the transactional id before."""
+        return self.api == Api.INIT_PRODUCER_ID and self.version == 0
+
+    @property
+    def producer(self) -> Producer:
+        """Whose it is, of a request of a transaction or a record batch."""
+        body = self._structure().decode(BytesIO(self.frame[14 + len(self.client_id.encode()) :]))
+        if self.api != Api.PRODUCE:
+            return Producer(body.producer_id, body.producer_epoch)
+        _, [(_, batch), *_] = body.topics[0]
+        return Producer(*struct.unpack_from(">qh", batch, _PRODUCER_AT))
+
+    def answer(self, frame: bytes) -> Any:
+        """Read the node's answer to it."""
+        return self._structure().RESPONSE_TYPE.decode(BytesIO(frame[8:]))
+
+    def _structure(self) -> Any:
+        """Return aiokafka's own definition of it."""
+        [structure] = [one for one in _REQUESTS[self.api]._CLASSES if self.version == one.API_VERSION]
+        return structure
+
 
 class Way(StrEnum):
     """What a trap does to its request."""
@@ -66,7 +107,7 @@ class Trap:
     Attributes:
         sprung: the request has come.
         given_up: its client has closed the connection while it was held back.
-        taken_over: a successor of that client was given a producer id since the request came.
+        taken_over: a successor of its client was given a producer id: by then, or already when the request came.
     """
 
     def __init__(self, api: Api, client: str, way: Way) -> None:
@@ -124,17 +165,10 @@ class Trap:
 
 def _errors(request: Passing, frame: bytes) -> list[int]:
     """The error codes in an answer, as aiokafka's own definitions read it."""
-    kinds: dict[int, type[Request[Any]]] = {
-        Api.PRODUCE: ProduceRequest,
-        Api.ADD_PARTITIONS_TO_TXN: AddPartitionsToTxnRequest,
-        Api.END_TXN: EndTxnRequest,
-        Api.INIT_PRODUCER_ID: InitProducerIdRequest,
-    }
-    (structure,) = [one for one in kinds[request.api]._CLASSES if request.version == one.API_VERSION]
-    answer: Response = structure.RESPONSE_TYPE.decode(BytesIO(frame[8:]))
-    if request.api in {Api.END_TXN, Api.INIT_PRODUCER_ID}:
-        return [answer.error_code]  # type: ignore[attr-defined] # made from the schema
-    parts = answer.topics if request.api == Api.PRODUCE else answer.errors  # type: ignore[attr-defined]
+    answer = request.answer(frame)
+    if request.api == Api.END_TXN:
+        return [answer.error_code]
+    parts = answer.topics if request.api == Api.PRODUCE else answer.errors
     return [error for _, partitions in parts for _, error, *_ in partitions]
 
 
@@ -146,8 +180,8 @@ class _Connection:
     client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     node: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     traps: list[Trap] = field(default_factory=list)
-    watched: dict[int, Passing] = field(default_factory=dict)
-    """Requests whose answers somebody waits for, by correlation id."""
+    asked: dict[int, Passing] = field(default_factory=dict)
+    """Requests for producer ids without an answer yet, by correlation id."""
 
     async def run(self) -> None:
         """Pass on what comes, until either side closes; the node's side stays open for what is held back."""
@@ -170,13 +204,13 @@ class _Connection:
             while True:
                 request = Passing.parse(await _frame(self.client[0]))
                 await self.wire.passing()
-                if self.wire.watches(request):
-                    self.watched[request.correlation_id] = request
+                if request.asks_for_producer:
+                    self.asked[request.correlation_id] = request
                 trap = self.wire.trap_for(request)
                 if trap is not None:
                     self.traps.append(trap)
                     trap.spring(request, self.node[1].write)
-                    trap.taken_over = self.wire.success(Api.INIT_PRODUCER_ID, client=request.client_id)
+                    self.wire.note_sprung(trap)
                     if trap.way is Way.HOLD:
                         held = trap
                         break
@@ -200,9 +234,9 @@ class _Connection:
                 caught = [trap for trap in self.traps if trap.take_answer(frame)]
                 if any(trap.way is Way.LOSE_ANSWER for trap in caught):
                     break  # its answer is lost, with the connection
-                watched = self.watched.pop(struct.unpack_from(">i", frame, 4)[0], None)
-                if watched is not None and not any(_errors(watched, frame)):
-                    self.wire.note_success(watched)
+                asked = self.asked.pop(struct.unpack_from(">i", frame, 4)[0], None)
+                if asked is not None:
+                    self.wire.note_answered(asked, frame)
                 if not caught:
                     self.client[1].write(frame)
                     await self.client[1].drain()
@@ -235,7 +269,8 @@ class Wire:
         self._nodes: dict[int, tuple[str, int]] = {}
         self._connections: dict[_Connection, int] = {}
         self._traps: list[Trap] = []
-        self._successes: dict[tuple[int, str], asyncio.Event] = {}
+        self._sprung: list[Trap] = []
+        self._producers: dict[str, Producer] = {}
         self._servers: list[asyncio.Server] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -266,18 +301,25 @@ class Wire:
         """Let the next such request take effect, and break the connection instead of passing on the answer."""
         return self._set(Trap(api, client, Way.LOSE_ANSWER))
 
-    def success(self, api: Api, *, client: str) -> asyncio.Event:
-        """Set as soon as a node has answered such a request of a client, from now on, without an error."""
-        return self._successes.setdefault((api, client), asyncio.Event())
+    def note_sprung(self, trap: Trap) -> None:
+        """A request went into a trap; its client may be fenced already, and not know it."""
+        self._sprung.append(trap)
+        self._see_taken_over()
 
-    def watches(self, request: Passing) -> bool:
-        """Whether somebody waits for the success of such a request."""
-        return (request.api, request.client_id) in self._successes
+    def note_answered(self, request: Passing, frame: bytes) -> None:
+        """A node has answered a request for a producer id."""
+        answer = request.answer(frame)
+        if answer.error_code == 0:
+            given = Producer(answer.producer_id, answer.producer_epoch)
+            self._producers[request.client_id] = max(given, self._producers.get(request.client_id, given))
+            self._see_taken_over()
 
-    def note_success(self, request: Passing) -> None:
-        """A node has answered it without an error."""
-        if (event := self._successes.pop((request.api, request.client_id), None)) is not None:
-            event.set()
+    def _see_taken_over(self) -> None:
+        for trap in self._sprung:
+            assert trap.request is not None
+            newest = self._producers.get(trap.request.client_id)
+            if newest is not None and trap.request.producer < newest:
+                trap.taken_over.set()
 
     def cut(self, node: int | None = None) -> int:
         """Break all connections to a node, or to all; returns how many."""
