@@ -31,9 +31,15 @@ from tests.support.world import World, a_world_on
 
 LONG = os.environ.get("NOTICEWIRE_CHAOS") == "long"
 SEED = int(os.environ.get("NOTICEWIRE_CHAOS_SEED", "7"))
-MESSAGES, FAULTS = (5_000, 200) if LONG else (250, 14)
-EACH_WAVE = 80 if LONG else 20
+MESSAGES, FAULTS = (5_000, 200) if LONG else (250, 25)
+EACH_WAVE = 120 if LONG else 20
 SETTLES_SECONDS = 600 if LONG else 120
+
+POINTS = ("taking", "folding", "before_produce", "after_produce", "before_commit", "after_commit", "before_cache")
+"""Where a router can be told to kill itself."""
+
+DEATHS_AT_POINTS = 12
+"""The least of them in either form."""
 
 NODE_SHARE = 0.3
 """Of the long form's waves: a node is away for some ten seconds."""
@@ -66,23 +72,25 @@ WAVES: tuple[Wave, ...] = (
         lambda f: f.own_death(1, "taking:1:SIGKILL"),
         lambda f: f.kill("publisher-1"),
     ),
+    (lambda f: f.own_death(0, "taking:2:SIGKILL"), lambda f: f.own_death(1, "before_commit:2:SIGKILL")),
     (
         lambda f: f.node_hung(2),
         lambda f: f.own_death(0, "before_commit:1:SIGKILL"),
+        lambda f: f.own_death(1, "after_produce:2:SIGKILL"),
         lambda f: f.hang("tracker"),
     ),
+    (lambda f: f.own_death(0, "folding:2:SIGKILL"), lambda f: f.own_death(1, "after_commit:2:SIGKILL")),
 )
 """What happens at once, wave after wave, in the short form; each point that has a name is among them."""
 
 
 def at_random(chance: random.Random) -> Wave:
     """Four or five faults that can happen at once: each router's, two others', now and then a node's."""
-    points = ("taking", "folding", "before_produce", "after_produce", "before_commit", "after_commit", "before_cache")
     programs = ["tracker", "audit", "bureaus-0", "bureaus-1", "publisher-0", "publisher-1"]
     chance.shuffle(programs)
     wave: list[Fault] = []
     for router in range(2):
-        point = f"{chance.choice(points)}:{chance.randint(1, 4)}:SIGKILL"
+        point = f"{chance.choice(POINTS)}:{chance.randint(1, 4)}:SIGKILL"
         name = f"router-{router}"
         wave.append(
             chance.choice(
@@ -136,6 +144,7 @@ async def test_nothing_is_lost_or_doubled_whatever_happens(tmp_path: Path) -> No
         await scene.crew.stop()
 
         assert faults.total >= FAULTS, faults.counts
+        assert sum(faults.counts[point] for point in POINTS) >= DEATHS_AT_POINTS, faults.counts
         assert not faults.took_effect, "a request that came late took effect"
         assert scene.spool.messages >= MESSAGES
         await check_everything(scene.world, scene.spool)

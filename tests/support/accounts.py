@@ -13,6 +13,7 @@ from broker.store.positions import Place
 from broker.store.tables import deliveries, messages, passed, receipts
 from broker.transport.kafka import TopicPartition
 from consumers.tracker.board import everyone_acknowledged
+from tests.support.book import Book, ended_in, given_in
 from tests.support.eventually import eventually_async
 from tests.support.traffic import Sent
 from tests.support.world import EIGHT, World
@@ -58,6 +59,14 @@ async def check_inboxes(world: World, sent: Sent) -> None:
         for number, ids in sent.order.items():
             here = [place[one] for one in ids if one in place]
             assert here == sorted(here), (bureau, number)
+
+
+async def check_given(world: World, book: Book) -> None:
+    """Each inbox holds each message and each notice of end that it was to have once, in the order of its notice."""
+    for bureau in book.bureaus:
+        records = await world.read_inbox(bureau)
+        assert given_in(records) == book.given[bureau], bureau
+        assert ended_in(records) == book.ended[bureau], bureau
 
 
 async def check_ledger(world: World) -> Counter[str]:

@@ -10,57 +10,70 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from broker.clock import SystemClock
 from broker.embedded import EmbeddedCluster
-from broker.model.message import Message
+from broker.members.bureau import SECRETARIAT
+from broker.members.directory import Directory
+from broker.schema.codec import Codec
+from producers.simulator.cast import Cast
+from producers.simulator.generator import Simulation
+from tests.support.book import Book, as_seeded
 from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess
 from tests.support.proxy import Api, Wire
-from tests.support.traffic import OWNERS, Sent, story
+from tests.support.world import EIGHT
 
 HANG_SECONDS = 5.0
 """Longer than a session of three seconds."""
 
 _TWICE = 0.05
+_EARLIER = timedelta(hours=1)
+"""So much before its first message is published a simulation begins: nothing is issued in the future."""
 _WITHIN_SECONDS = 120.0
 
 
 class Spool:
-    """Messages for several publishers' programs: a file each, to which is appended what may be published next.
+    """A simulation's messages for several publishers' programs: a file each, to which is appended what may come next.
 
     Attributes:
-        plans: what to publish, a line a message.
+        plans: what to publish, a line a message; all of an owner's in one.
         journals: what each publisher was told.
-        sent: who is to have what.
+        book: who is to have what.
         messages: how many different ones were allowed.
         allowed: how many lines; some messages come twice.
     """
 
-    def __init__(self, data: Path, *, publishers: int) -> None:
+    def __init__(self, data: Path, *, publishers: int, seed: int = 11) -> None:
         folder = data / "publishers"
         folder.mkdir(parents=True)
         self.plans = [folder / f"{at}.plan" for at in range(publishers)]
         self.journals = [folder / f"{at}.journal" for at in range(publishers)]
         for file in (*self.plans, *self.journals):
             file.touch()
-        self.sent = Sent()
+        self.book = Book(as_seeded((*EIGHT, SECRETARIAT)))
+        self._owners = sorted(self.book.bureaus)
         self.messages = 0
         self.allowed = 0
-        self._chance = random.Random(11)
-        self._coming = self._steps()
+        self._chance = random.Random(seed)
+        self._codec = Codec.load()
+        cast = Cast.of(Directory(self.book.bureaus.values(), offset=0, installation=None))
+        started = SystemClock().now() - _EARLIER
+        self._coming = Simulation(seed=seed, start=started, cast=cast).messages()
 
     def allow(self, more: int) -> None:
         """Let so many more messages be published; one in twenty twice."""
         lines: list[list[str]] = [[] for _ in self.plans]
         for _ in range(more):
-            message, to = next(self._coming)
-            self.sent.note(message, to=to)
+            message = next(self._coming).message
+            self.book.note(message, self._codec.encode(message))
             times = 2 if self._chance.random() < _TWICE else 1
-            at = OWNERS.index(message.parsed_number.owner) % len(self.plans)
+            at = self._owners.index(message.owner) % len(self.plans)
             lines[at] += [message.model_dump_json()] * times
             self.messages += 1
             self.allowed += times
@@ -76,13 +89,6 @@ class Spool:
     def is_told(self) -> bool:
         """Whether publishers were told of everything that was allowed."""
         return len(self.told()) == self.allowed
-
-    def _steps(self) -> Iterator[tuple[Message, set[str]]]:
-        serial = 0
-        while True:
-            serial += 1
-            for step in zip(*(story(owner, serial) for owner in OWNERS), strict=True):
-                yield from step
 
 
 class Crew:

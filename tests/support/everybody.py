@@ -11,7 +11,7 @@ from pathlib import Path
 
 from broker.model.naming import SHARDS
 from consumers.audit.service import AuditService
-from tests.support.accounts import all_acknowledged, check_inboxes, check_ledger, covered, feed_ends
+from tests.support.accounts import all_acknowledged, check_given, check_ledger, covered, feed_ends
 from tests.support.chaos import Spool
 from tests.support.eventually import eventually_async
 from tests.support.processes import ServiceProcess
@@ -67,7 +67,7 @@ async def entered(world: World, spool: Spool, *, seconds: float = 120) -> None:
 
 async def check_everything(world: World, spool: Spool) -> None:
     """Hold what is on the topics and in the stores against what was published; the services are stopped."""
-    await check_inboxes(world, spool.sent)
+    await check_given(world, spool.book)
     kinds = await check_ledger(world)
     assert kinds["routed"] == spool.messages
     assert kinds["rejected"] == 0
