@@ -5,7 +5,8 @@ samples what each process holds (RSS). The mean of the last tenth of the message
 more than a tenth above it is flat. Exits with 1 if a process of ours is not. 100,000 messages take a quarter of an hour
 or more; of fewer than some 20,000 the first tenth is still the warm-up, so read the slope and not the verdict.
 
-The simulator (publisher and eight bureaus' clients) is this process. Kafka's JVM is shown and not judged: its heap has
+The simulator (publisher and eight bureaus' clients) is this process; the gateway is asked for a schema twice a second,
+as a stranger's program asks that has just begun. Kafka's JVM is shown and not judged: its heap has
 a fixed bound that it grows towards.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -23,6 +25,7 @@ from pathlib import Path
 from secrets import token_hex
 from statistics import mean
 
+import httpx
 import psutil
 
 from bench.measure import arguments, kafka, progress, table
@@ -49,7 +52,9 @@ BUREAUS = ("zw", "ke", "ng", "fr", "de", "br", "jp")
 FLAT = 1.10
 """The last tenth may hold this many times as much as the first."""
 
-_SERVICES = (Service.ROUTER, Service.TRACKER, Service.AUDIT)
+_SERVICES = (Service.ROUTER, Service.TRACKER, Service.AUDIT, Service.GATEWAY)
+_SCHEMA_ID = 1011
+"""Of notices in their second version: any would do."""
 _SAMPLE_SECONDS = 0.5
 _SAID_EVERY_SECONDS = 15.0
 _MIB = 1 << 20
@@ -104,37 +109,51 @@ async def founded(data: Path, bootstrap_servers: str, prefix: str) -> Context:
 
 
 @contextlib.contextmanager
-def services(data: Path) -> Iterator[dict[str, int]]:
-    """Run every service in a process of its own; give the process id of each."""
+def services(data: Path, gateway: int) -> Iterator[dict[str, int]]:
+    """Run every service in a process of its own, the gateway on a port; give the process id of each."""
     with contextlib.ExitStack() as stack:
         pids = {}
         for service in _SERVICES:
-            process = start(service, data, log=log_of(data, service))
+            port = gateway if service is Service.GATEWAY else None
+            process = start(service, data, log=log_of(data, service), port=port)
             stack.callback(process.stop, STOP_PATIENCE_SECONDS)
             pids[service.value] = process.pid
         yield pids
 
 
-async def soak(context: Context, watched: Sequence[Watched], messages: int) -> SimulationRun:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+async def soak(context: Context, watched: Sequence[Watched], messages: int, gateway: int) -> SimulationRun:
     """Simulate, and sample until every message has the router's word and every delivery its answer."""
     options = Options(seed=7, start=SystemClock().now(), rate=Rate(None), count=messages)
     run = SimulationRun(context, options)
     running = asyncio.create_task(run.run(asyncio.Event()))
     said_at = began = time.monotonic()
-    while not running.done():
-        done = run.outcomes.total()
-        for one in watched:
-            try:
-                one.sample(done)
-            except psutil.NoSuchProcess:
-                raise SystemExit(f"{one.name} ended: {log_tail(log_of(context.data, one.name))}") from None
-        if time.monotonic() - said_at >= _SAID_EVERY_SECONDS:
-            said_at = time.monotonic()
-            held = ", ".join(f"{one.name} {one.samples[-1][1] / _MIB:.0f}" for one in watched)
-            progress(f"{done:,} messages, {done / (said_at - began):.0f} a second; MiB: {held}")
-        await asyncio.wait({running}, timeout=_SAMPLE_SECONDS)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway}") as reader:
+        while not running.done():
+            done = run.outcomes.total()
+            for one in watched:
+                try:
+                    one.sample(done)
+                except psutil.NoSuchProcess:
+                    raise SystemExit(f"{one.name} ended: {log_tail(log_of(context.data, one.name))}") from None
+            if time.monotonic() - said_at >= _SAID_EVERY_SECONDS:
+                said_at = time.monotonic()
+                held = ", ".join(f"{one.name} {one.samples[-1][1] / _MIB:.0f}" for one in watched)
+                progress(f"{done:,} messages, {done / (said_at - began):.0f} a second; MiB: {held}")
+            await asyncio.wait({running}, timeout=_SAMPLE_SECONDS)
+            await _ask(reader)
     await running
     return run
+
+
+async def _ask(gateway: httpx.AsyncClient) -> None:
+    with contextlib.suppress(httpx.ConnectError):  # it has not opened yet
+        (await gateway.get(f"/schemas/ids/{_SCHEMA_ID}")).raise_for_status()
 
 
 def shown(watched: Sequence[Watched], messages: int) -> bool:
@@ -164,13 +183,14 @@ def main() -> int:
         prefix = f"soak-{token_hex(3)}-"
         context = asyncio.run(founded(data, servers, prefix))
         try:
-            with services(data) as pids:
+            gateway = free_port()
+            with services(data, gateway) as pids:
                 watched = [Watched(name, psutil.Process(pid)) for name, pid in pids.items()]
                 watched.append(Watched("simulator", psutil.Process(os.getpid())))
                 if broker is not None:
                     watched.append(Watched("kafka", psutil.Process(broker), is_judged=False))
                 began = time.monotonic()
-                run = asyncio.run(soak(context, watched, asked.messages))
+                run = asyncio.run(soak(context, watched, asked.messages, gateway))
         finally:
             if broker is None:
                 seeds = seeds_of(BUREAUS)

@@ -67,8 +67,8 @@ class Limits:
     segment_rows: int = 100_000
     """Bounds what `verify` holds of one segment in memory."""
     segment_age: timedelta = timedelta(days=1)
-    remembered_values: int = 100_000
-    """About 20 MB. A value that comes again after so many others, or after a restart, is stored once more."""
+    remembered_values: int = 10_000
+    """About 3 MB. A value that comes again after so many others, or after a restart, is stored once more."""
 
 
 def position_after(batch: RawBatch) -> Position:
