@@ -82,22 +82,31 @@ async def examine(
     named = "correct NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS, or start the cluster"
     mend = own if uses_own_kafka(context) else named
     client = RawClient(context.kafka, client_id="noticewire-doctor")
-    if not take(await looked("cluster", lambda: _connected(client), mend=mend)):
-        directory = Directory.empty()
+    directory = Directory.empty()
+
+    async def take_folder() -> None:
         take(look_at_keys(context, directory, now=SystemClock().now()))
         take(await look_at_stores(context, directory))
+
+    async def follow() -> list[Finding]:
+        nonlocal directory
+        directory = await _directory(client, context)
+        return []
+
+    if not take(await looked("cluster", lambda: _connected(client), mend=mend)):
+        await take_folder()
         return found
     try:
         take(await looked("brokers", lambda: look_at_brokers(context.kafka), mend=mend))
         if not take(await looked("schemas", lambda: _codec(context), mend=_REGISTRY)):
             return found
-        directory = await _directory(client, context)
+        if not take(await looked("directory", follow, mend=_AGAIN)):
+            await take_folder()
+            return found
         specs = plan(directory.recipients() or [one.code for one in seeds() if not one.is_service], kafka=context.kafka)
         has_topics = take(await looked("topics", lambda: look_at_topics(context.kafka, specs), mend=_AGAIN))
         take(look_at_founding(context, directory))
-        now = SystemClock().now()
-        take(look_at_keys(context, directory, now=now))
-        take(await look_at_stores(context, directory))
+        await take_folder()
         looks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
             ("clock", lambda: look_at_clocks(context.kafka)),
             ("transactions", lambda: look_at_transactions(client, specs)),

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import TypeVar
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from broker.cli.checks.finding import Finding, ok, problem, warning
@@ -206,11 +206,11 @@ def _skews(kafka: KafkaSettings, wall: Callable[[], float]) -> dict[int, float]:
         replica_assignment=[[broker] for broker in brokers],
         config={"message.timestamp.type": "LogAppendTime"},
     )
-    _settle(admin.create_topics([spec], operation_timeout=_REQUEST_SECONDS))
     try:
+        _settle(admin.create_topics([spec], operation_timeout=_REQUEST_SECONDS))
         return {broker: _skew(kafka, topic, partition, wall) for partition, broker in enumerate(brokers)}
-    finally:
-        _settle(admin.delete_topics([topic], operation_timeout=_REQUEST_SECONDS))
+    finally:  # also where the creation got no answer: a slow controller makes the topic all the same
+        _remove(admin, topic)
 
 
 def _skew(kafka: KafkaSettings, topic: str, partition: int, wall: Callable[[], float]) -> float:
@@ -238,9 +238,22 @@ def _admin(kafka: KafkaSettings) -> AdminClient:
     return AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
 
 
+def _remove(admin: AdminClient, topic: str) -> None:
+    try:
+        _settle(admin.delete_topics([topic], operation_timeout=_REQUEST_SECONDS))
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # it was not made; the reason is on its way
+            raise
+    except UnavailableError as error:
+        raise UnavailableError(f"{error}; the topic {topic} may be left behind") from error
+
+
 def _settle(futures: Mapping[str, Future[None]]) -> None:
     for future in futures.values():
-        future.result(_REQUEST_SECONDS)
+        try:
+            future.result(_REQUEST_SECONDS)
+        except TimeoutError as error:
+            raise UnavailableError(f"administering the cluster: no answer for {_REQUEST_SECONDS:g} s") from error
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -22,6 +22,7 @@ from broker.store.engine import open_to_read, sqlite_url
 from broker.trust.keys import KeyFileError
 from consumers.audit.files import Paths
 from consumers.audit.state import TreeState
+from consumers.bureau.tables import VERSION as BUREAU_VERSION
 
 _PRIVATE = 0o077
 
@@ -80,7 +81,7 @@ async def look_at_stores(context: Context, directory: Directory) -> list[Finding
         await _tracker(context),
         *_sqlite(caches, "routers' caches", "SELECT ledger_offset FROM fold", again),
         _archive(context.data / "archive", directory.installation),
-        *_sqlite(bureaus, "bureaus' files", "SELECT count(*) FROM sqlite_master", copy),
+        *_sqlite(bureaus, "bureaus' files", "SELECT count(*) FROM sqlite_master", copy, newest=BUREAU_VERSION),
     ]
 
 
@@ -98,18 +99,31 @@ async def _tracker(context: Context) -> Finding:
     return ok("stores", "the tracker's store opens")
 
 
-def _sqlite(paths: Iterable[Path], what: str, query: str, mend: str) -> Iterator[Finding]:
-    """Ask each file a question that its program would; read only, so nothing is made or mended."""
+def _sqlite(paths: Iterable[Path], what: str, query: str, mend: str, *, newest: int | None = None) -> Iterator[Finding]:
+    """Ask each file a question that its program would; read only, so nothing is made or mended.
+
+    Args:
+        paths: the files.
+        what: they are.
+        query: must be answered.
+        mend: where it is not.
+        newest: version of the tables that their program opens; without it, any other one is made anew.
+    """
     opened = 0
     for path in sorted(paths):
         try:
             address = f"file:{quote(str(path.absolute()))}?mode=ro"
             with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
                 database.execute(query).fetchone()
+                (version,) = database.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
             yield problem("stores", f"{what} {path.name} cannot be read: {type(error).__name__}: {error}", mend)
         else:
-            opened += 1
+            if newest is not None and version > newest:
+                said = f"{what} {path.name} is of a newer Noticewire (version {version}), and is refused by this one"
+                yield problem("stores", said, "start the newer one; or bring the copy back that was made before it")
+            else:
+                opened += 1
     if opened:
         yield ok("stores", f"{what}: {opened} opened")
 

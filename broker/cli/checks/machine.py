@@ -19,6 +19,7 @@ import psutil
 
 from broker.cli.checks.finding import Finding, ok, problem, warning
 from broker.cli.context import ENDPOINTS, Context, Endpoints
+from broker.cli.serve import Service
 from broker.embedded.jars import KAFKA_VERSION, default_cache, spoiled_jars
 from broker.embedded.java import find_java
 from broker.errors import UnavailableError
@@ -98,16 +99,24 @@ def running(folder: Path) -> Endpoints | None:
 
 
 def _ports(context: Context) -> Iterator[Finding]:
-    taken = []
+    wanted: dict[int, str] = {}
     if uses_own_kafka(context):
         with contextlib.suppress(OSError, ValueError):
             port = int((context.data / "kafka" / "port").read_text(encoding="ascii"))
-            taken += [f"{one} (Kafka)" for one in (port, port + 1) if not _is_free(one)]
-    first = context.settings.observe.port
-    if first and not _is_free(first):
-        taken.append(f"{first} (metrics)")
+            wanted |= dict.fromkeys((port, port + 1), "Kafka")
+    first, gateway = context.settings.observe.port, context.settings.gateway.port
+    if first:  # as `up` lays them: its own, one for each service, the gateway's
+        after = first + 1 + len(Service)
+        wanted |= dict.fromkeys(range(first, after), "metrics")
+        gateway = gateway or after
+    if gateway:
+        wanted[gateway] = "gateway"
+    taken = [f"{port} ({whose})" for port, whose in wanted.items() if not _is_free(port)]
     if taken:
-        mend = "end what listens there (ss -ltnp); or, for metrics, choose another: NOTICEWIRE_OBSERVE__PORT"
+        mend = (
+            "end what listens there (ss -ltnp); or, but for Kafka, choose others: NOTICEWIRE_OBSERVE__PORT,"
+            " NOTICEWIRE_GATEWAY__PORT"
+        )
         yield problem("ports", f"nothing of this folder runs, yet ports are taken: {', '.join(taken)}", mend)
     else:
         yield ok("ports", "free")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +20,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from broker.cli import doctor
+from broker.cli.checks import cluster
 from broker.cli.checks.cluster import BROKER_SETTINGS, judge_broker, look_at_brokers, look_at_clocks
-from broker.cli.checks.finding import Finding, Level
+from broker.cli.checks.finding import Finding, Level, looked
+from broker.cli.checks.installation import look_at_stores
 from broker.cli.checks.machine import look_at_machine
 from broker.cli.context import ENDPOINTS, Context, Endpoints, KafkaEndpoint, load_context
 from broker.cli.doctor import examine
@@ -28,14 +34,17 @@ from broker.cli.services import audit, tracker
 from broker.embedded.jars import KAFKA_VERSION, locked_jars
 from broker.embedded.jars import _folder as jars_of
 from broker.endpoints import ServiceEndpoint
+from broker.errors import MisuseError, UnavailableError
+from broker.members.directory import Directory
 from broker.members.seed import AUDIT
 from broker.model.naming import SHARDS
 from broker.model.outcome import BROKER
 from broker.observe.health import Health
 from broker.observe.listener import HOST, Listener, free_row
 from broker.observe.metrics import Metrics
-from broker.settings import KafkaSettings, Settings
+from broker.settings import GatewaySettings, KafkaSettings, ObserveSettings, Settings
 from broker.trust.keys import generate, store
+from consumers.bureau.state import BureauState
 from tests.support.builders import an_information_diffusion, bureaus
 from tests.support.eventually import eventually, eventually_async
 from tests.support.processes import write_endpoints
@@ -130,6 +139,26 @@ def test_ports(tmp_path: Path) -> None:
         other.bind((HOST, port + 1))
         other.listen()
         assert f"{port + 1} (Kafka)" in said(look_at_machine(nowhere(tmp_path)), "ports")
+
+
+@pytest.mark.parametrize(("at", "whose"), [(0, "metrics"), (4, "metrics"), (5, "gateway"), (6, "gateway")])
+def test_each_port_of_the_row(tmp_path: Path, at: int, whose: str) -> None:
+    """Where `up` would show metrics, and where the gateway would answer, by its place in the row or by a setting."""
+    first = free_row(7)
+    settings = Settings(
+        data=tmp_path,
+        observe=ObserveSettings(port=first),
+        gateway=GatewaySettings(port=first + 6 if at == 6 else 0),
+    )
+    context = replace(nowhere(tmp_path), settings=settings)
+    assert said(look_at_machine(context), "ports") == ""
+
+    with socket.socket() as other:
+        other.bind((HOST, first + at))
+        other.listen()
+        text = said(look_at_machine(context), "ports")
+    assert f"taken: {first + at} ({whose}) |" in text
+    assert f"NOTICEWIRE_{'OBSERVE' if whose == 'metrics' else 'GATEWAY'}__PORT" in text
 
 
 def test_services(tmp_path: Path) -> None:
@@ -228,6 +257,56 @@ async def test_clock(kafka: SharedKafka, prefix: str, seconds: int, words: str) 
         seconds=20,
         what="the probe's topic is gone: brokers learn of it after the controller",
     )
+
+
+class SlowController:
+    """The real administration, whose answer to one request does not come, though what was asked for is done."""
+
+    def __init__(self, real: AdminClient, silent: str) -> None:
+        self._real = real
+        self._silent = silent
+
+    def __getattr__(self, name: str) -> Any:
+        """Ask the real one; wait until it is done, and keep its answer back where that is wanted."""
+        ask = getattr(self._real, name)
+        if name != self._silent:
+            return ask
+
+        def unanswered(*words: Any, **named: Any) -> dict[str, Future[None]]:
+            return {topic: Future() for topic, done in ask(*words, **named).items() if done.result(30) is None}
+
+        return unanswered
+
+
+@pytest.mark.parametrize("silent", ["create_topics", "delete_topics"])
+async def test_a_slow_controller(kafka: SharedKafka, prefix: str, monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
+    """A controller that does not answer in time is a problem with its mend, no traceback; no probe stays behind."""
+    here = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers, prefix=prefix)
+    monkeypatch.setattr(cluster, "_REQUEST_SECONDS", 5.0)
+    monkeypatch.setattr(cluster, "_admin", lambda _: SlowController(kafka.admin, silent))
+    (found,) = await looked("clock", lambda: look_at_clocks(here), mend="look again")
+
+    assert (found.level, found.mend) == (Level.PROBLEM, "look again")
+    assert "no answer for 5 s" in found.what
+    assert (f"{prefix}doctor-" in found.what) == (silent == "delete_topics")
+    eventually(
+        lambda: not [name for name in kafka.admin.list_topics(timeout=10).topics if name.startswith(f"{prefix}doctor")],
+        seconds=20,
+        what="the probe's topic is gone",
+    )
+
+
+async def test_a_directory_that_cannot_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the directory does not answer, that is a problem, and keys and stores are looked at all the same."""
+
+    async def away(*_: object) -> Directory:
+        raise UnavailableError("no leader for directory/0")
+
+    monkeypatch.setattr(doctor, "_directory", away)
+    found = await examine(load_context(world.data))
+
+    assert "no leader for directory/0" in said(found, "directory")
+    assert {"keys", "stores"} <= {one.check for one in found}
 
 
 # -------------------------------------------------------------------------------------------------- the installation
@@ -353,6 +432,26 @@ async def test_stores(tmp_path: Path) -> None:
 
     for words in ("tracker's store", "africa-0.db", "state.json", "zw.db"):
         assert words in text
+
+
+async def test_a_newer_programs_files(tmp_path: Path) -> None:
+    """A bureau's file that this program would refuse is a problem; a router's cache, which it makes anew, is none."""
+    BureauState.open(tmp_path / "bureaus" / "ke.db", bureau="ke", installation="here").close()
+    BureauState.open(tmp_path / "bureaus" / "zw.db", bureau="zw", installation="here").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "bureaus" / "zw.db")) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(MisuseError, match="newer Noticewire"):
+        BureauState.open(tmp_path / "bureaus" / "zw.db", bureau="zw", installation="here")
+    (tmp_path / "router").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "router" / "africa-0.db")) as database:
+        database.execute("CREATE TABLE fold (ledger_offset)")
+        database.execute("PRAGMA user_version = 99")
+
+    found = await look_at_stores(nowhere(tmp_path), Directory.empty())
+    (wrong,) = problems(found, "stores")
+    assert "zw.db is of a newer Noticewire (version 99)" in wrong.what
+    assert "start the newer one" in wrong.mend
+    assert {"bureaus' files: 1 opened", "routers' caches: 1 opened"} <= {one.what for one in found}
 
 
 # -------------------------------------------------------------------------------------------------------- the command
