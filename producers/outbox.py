@@ -20,8 +20,22 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Integer, LargeBinary, MetaData, String, Text, UniqueConstraint, event, func, select
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    String,
+    Text,
+    UniqueConstraint,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from broker.clock import SystemClock
 from broker.model import rules
@@ -31,7 +45,7 @@ from broker.schema.codec import Codec
 from broker.store.columns import MomentMs
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncSession
 
 metadata = MetaData()
@@ -110,7 +124,19 @@ def create(bind: Engine | Connection) -> None:
 
     With an async engine: `await connection.run_sync(outbox.create)`.
     """
-    metadata.create_all(bind)
+    if isinstance(bind, Engine):
+        with bind.begin() as connection:
+            create(connection)
+        return
+    # Two that start together must not both look, and then both make them.
+    if bind.dialect.name == "postgresql":
+        bind.execute(_lock(OutboxMessage.__tablename__))
+        metadata.create_all(bind)  # "IF NOT EXISTS" would ask for the right to make tables, and is no lock
+        return
+    for table in metadata.sorted_tables:
+        bind.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            bind.execute(CreateIndex(index, if_not_exists=True))
 
 
 @cache
@@ -126,5 +152,10 @@ def _in_order_of_commits(_mapper: Any, connection: Connection, row: OutboxMessag
     publish, the second message of a notice before the first. SQLite has one writer.
     """
     if connection.dialect.name == "postgresql":
-        key = int.from_bytes(sha256(b"noticewire outbox " + row.number.encode()).digest()[:8], "big", signed=True)
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
+        connection.execute(_lock(row.number))
+
+
+def _lock(name: str) -> Select[Any]:
+    """Return what waits for PostgreSQL's lock of a name, and holds it until the transaction ends."""
+    key = int.from_bytes(sha256(f"noticewire outbox {name}".encode()).digest()[:8], "big", signed=True)
+    return select(func.pg_advisory_xact_lock(key))

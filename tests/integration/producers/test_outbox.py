@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import secrets
 import signal
 import sqlite3
 import subprocess
@@ -15,8 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, func, select
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy import URL, Engine, create_engine, event, func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from broker.clock import ManualClock, SystemClock
@@ -25,10 +27,11 @@ from broker.model.naming import Region, Shard
 from broker.model.notice import Notice
 from noticewire import outbox
 from producers.client import Producer
-from producers.relay import LEASE, Relay, outbox_engine
+from producers.relay import LEASE, Relay, Relayed, outbox_engine
 from tests.support.builders import a_red_notice, bureaus, changed, regions
 from tests.support.eventually import eventually_async
 from tests.support.plain import read
+from tests.support.postgres import a_postgres
 from tests.support.processes import write_endpoints
 from tests.support.shared_kafka import SharedKafka
 from tests.support.world import World, a_world
@@ -74,9 +77,10 @@ def left(engine: Engine) -> list[tuple[str, str | None]]:
         return [(row.number, row.code) for row in rows]
 
 
-async def command(world: World, *words: str, fault: str = "") -> tuple[int, str]:
+async def command(world: World, *words: str, fault: str = "", at: str = "") -> tuple[int, str]:
     """Run `noticewire relay` on the world's database; return its exit code and what it printed, results last."""
-    argv = [sys.executable, "-m", "broker.cli.main", "relay", "--database", url(world.data), "--data", str(world.data)]
+    database = at or url(world.data)
+    argv = [sys.executable, "-m", "broker.cli.main", "relay", "--database", database, "--data", str(world.data)]
     environment = {**os.environ, "NOTICEWIRE_FAULT": fault}
     environment.pop("NOTICEWIRE_KAFKA__BOOTSTRAP_SERVERS", None)
     process = await asyncio.create_subprocess_exec(
@@ -209,6 +213,131 @@ async def test_a_database_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MisuseError, match="file is not a database"):
         async with outbox_engine(f"sqlite:///{tmp_path}/no.db"):
             pass
+
+
+# -------------------------------------------------------------------------------------------------------- PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[URL]:
+    with a_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def cases(postgres: URL) -> AsyncIterator[AsyncEngine]:
+    """A user's own database on PostgreSQL, fresh, with a table of theirs and none of the outbox's."""
+    name = f"cases_{secrets.token_hex(3)}"
+    server = create_async_engine(postgres.set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT")
+    async with server.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await server.dispose()
+    engine = create_async_engine(postgres.set(drivername="postgresql+asyncpg", database=name))
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE own (number text)"))
+    yield engine
+    await engine.dispose()
+
+
+def said(engine: AsyncEngine) -> str:
+    """Where it is, as a user would say it."""
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+async def waiting(engine: AsyncEngine) -> int:
+    """How many messages lie in the outbox."""
+    async with AsyncSession(engine) as session:
+        return await session.scalar(select(func.count()).select_from(outbox.OutboxMessage)) or 0
+
+
+async def test_postgresql_publishes_what_is_committed_once_and_in_order(world: World, cases: AsyncEngine) -> None:
+    """A case and its message are both there or neither; the relay publishes each once, a notice's in their order."""
+    messages = requests(3)
+    async with cases.begin() as connection:
+        await connection.run_sync(outbox.create)
+    async with AsyncSession(cases) as session:
+        await session.execute(text("INSERT INTO own VALUES ('rolled back')"))
+        outbox.add(session, requests(1, first=9)[0])
+        await session.flush()
+        await session.rollback()
+    for message in messages:
+        async with AsyncSession(cases) as session, session.begin():
+            await session.execute(text("INSERT INTO own VALUES (:number)"), {"number": message.number})
+            outbox.add(session, message)
+    async with cases.connect() as connection:
+        own = (await connection.execute(text("SELECT number FROM own"))).scalars().all()
+    assert own == [message.number for message in messages]
+    assert await waiting(cases) == 6
+
+    code, out = await command(world, "--once", "--json", at=said(cases))
+    assert (code, json.loads(out)) == (0, {"published": 6, "refused": []})
+    assert await waiting(cases) == 0
+    feed = [record.value["message_id"] for record in await read(world.kafka, "notices.africa")]
+    assert sorted(map(str, feed)) == sorted(str(message.message_id) for message in messages)
+    for requested, withdrawn in zip(messages[:3], messages[3:], strict=True):
+        assert feed.index(requested.message_id) < feed.index(withdrawn.message_id)
+
+
+async def test_postgresql_lets_transactions_of_one_notice_wait_for_each_other(cases: AsyncEngine) -> None:
+    """The second transaction with a notice waits until the first has ended, one with another notice does not."""
+    async with cases.begin() as connection:
+        await connection.run_sync(outbox.create)
+    (first, second), (other, _) = requests(1), requests(1, first=2)
+
+    async def add(message: Notice) -> int:
+        async with AsyncSession(cases) as session, session.begin():
+            outbox.add(session, message)
+            await session.flush()
+            return (await session.scalars(select(func.max(outbox.OutboxMessage.id)))).one()
+
+    async def is_held_up() -> bool:
+        async with cases.connect() as connection:
+            held_up = text(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+                " (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            return bool(await connection.scalar(held_up))
+
+    async with AsyncSession(cases) as session, session.begin():
+        outbox.add(session, first)
+        await session.flush()
+        added = asyncio.create_task(add(second))
+        await eventually_async(is_held_up, seconds=30, what="the second transaction waits for the first")
+        async with asyncio.timeout(30):
+            await add(other)
+        assert not added.done()
+    await added
+    async with AsyncSession(cases) as session:
+        rows = await session.scalars(select(outbox.OutboxMessage).order_by(outbox.OutboxMessage.id))
+        assert [row.number for row in rows] == [first.number, other.number, second.number]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_of_relays_that_start_together_one_works(world: World, cases: AsyncEngine, kind: str) -> None:
+    """On a database without the outbox's tables all of them start, one publishes, and each message is there once."""
+    (world.data / "cases.db").touch()
+    here = said(cases) if kind == "postgresql" else url(world.data)
+    messages = requests(20)
+    async with contextlib.AsyncExitStack() as stack:
+        producer = await stack.enter_async_context(Producer.connect(data=world.data, outcomes=False))
+        opening = [stack.enter_async_context(outbox_engine(here)) for _ in range(4)]
+        engines = await asyncio.gather(*opening)
+        async with AsyncSession(engines[0]) as session, session.begin():
+            for message in messages:
+                outbox.add(session, message)
+        relays = [Relay(engine=engine, producer=producer) for engine in engines]
+        ended = await asyncio.gather(*(relay.once() for relay in relays), return_exceptions=True)
+        assert await waiting(engines[0]) == 0
+    done = [one for one in ended if isinstance(one, Relayed)]
+    others = [one for one in ended if not isinstance(one, Relayed)]
+    assert sum(one.published for one in done) == len(messages)
+    assert others
+    assert all(isinstance(one, UnavailableError) and "another relay works" in str(one) for one in others), others
+    feed = [str(record.value["message_id"]) for record in await read(world.kafka, "notices.africa")]
+    assert sorted(feed) == sorted(str(message.message_id) for message in messages)
+
+
+# ----------------------------------------------------------------------------------------------------- without a relay
 
 
 def test_what_breaks_a_rule_never_enters_a_transaction(tmp_path: Path) -> None:
