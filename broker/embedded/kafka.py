@@ -33,6 +33,9 @@ _PORTS = range(20_000, 32_000)
 """Below the range from which the kernel takes ports for outgoing connections (from 32,768), so that a port which was
 chosen once is still free when Kafka starts again."""
 
+_PORTS_ALONE = 2
+"""A node alone copies to nobody: it goes on also if somebody has taken the third of its ports."""
+
 _READY_SECONDS = 90.0
 """A start takes 3 s; this is for a machine on which everything else starts at the same time."""
 
@@ -91,6 +94,7 @@ class EmbeddedKafka:
         self._process: leash.Leashed | None = None
         self._seat = seat
         self._port: int | None = None if seat is None else seat.ports[seat.node]
+        self._is_known = seat is not None  # others know its ports, so it may take no other
         self._log_begin = 0
 
     @property
@@ -113,10 +117,18 @@ class EmbeddedKafka:
     def _node(self) -> int:
         return 1 if self._seat is None else self._seat.node
 
+    def _ports(self, first: int) -> range:
+        return range(first, first + (_PORTS_ALONE if self._seat is None else PORTS_PER_NODE))
+
     @property
     def running(self) -> bool:
         """Whether the JVM runs."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How a JVM that had served ended by itself; None while one runs, and once another start was tried."""
+        return None if self._process is None else self._process.poll()
 
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of what the JVM printed and of what Kafka logged."""
@@ -130,11 +142,12 @@ class EmbeddedKafka:
     def start(self) -> None:
         """Start it, and return when it serves: topics can be made at once. Does nothing if it runs.
 
-        The first start on a machine downloads Kafka, the first one in a folder formats it.
+        The first start on a machine downloads Kafka, the first one in a folder formats it. A port that is taken is
+        replaced by another at the first start only: later, others know this one.
 
         Raises:
-            UnavailableError: it did not start (with the end of its log), another one uses the folder (with the process
-                that holds it), or Java or the jars cannot be had. Nothing of it runs then.
+            UnavailableError: it did not start (with the end of its log), its port is taken, another one uses the
+                folder (with the process that holds it), or Java or the jars cannot be had. Nothing of it runs then.
         """
         if self.running:
             return
@@ -225,12 +238,11 @@ class EmbeddedKafka:
             with contextlib.suppress(OSError, ValueError):
                 port = int(port_file.read_text(encoding="ascii"))
         for attempt in range(1, _ATTEMPTS + 1):
-            if port is None or not are_free(port):
-                if self._seat is not None:  # the others know it by this one
-                    message = (
-                        f"{HOST}:{port} and the next ports are not free, and the cluster's other nodes know no other"
-                    )
-                    raise UnavailableError(message)
+            taken = [] if port is None else [one for one in self._ports(port) if not _free(one)]
+            if taken and self._is_known:
+                message = f"{HOST}:{taken[0]} is taken, and others know this Kafka by its ports: end what listens there"
+                raise UnavailableError(message)
+            if port is None or taken:
                 port = choose_port()
             port_file.write_text(f"{port}\n", encoding="ascii")
             self._write_configuration(port)
@@ -245,10 +257,11 @@ class EmbeddedKafka:
                 process.kill()
                 process.wait()
                 if attempt < _ATTEMPTS and isinstance(error, UnavailableError) and _PORT_TAKEN in self._log():
-                    port = None  # somebody took it between our look and Kafka's
+                    port = port if self._is_known else None  # somebody took it between our look and Kafka's
                     continue
                 raise
             self._process = process
+            self._is_known = True
             return
 
     def _spawn(

@@ -139,6 +139,25 @@ def test_a_port_that_was_taken_meanwhile(own: EmbeddedKafka, tmp_path: Path, mon
         assert next(looks, None) is None  # the wrong looks were used
 
 
+def test_it_keeps_the_port_that_others_know(own: EmbeddedKafka) -> None:
+    """Started again it takes no other port: it says which is taken, and starts on the same one once that is free."""
+    own.start()
+    address = own.bootstrap_servers
+    host, port = address.split(":")
+    own.kill()
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind((host, int(port)))
+        stranger.listen()
+
+        with pytest.raises(UnavailableError, match=rf"^{address} is taken"):
+            own.start()
+        assert not own.running
+
+    own.start()
+    assert own.bootstrap_servers == address
+
+
 @pytest.mark.parametrize(
     ("case", "said"),
     [
