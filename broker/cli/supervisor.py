@@ -23,15 +23,11 @@ KEEPS_DYING = 4
 """Deaths in a row after which a service is reported as failing; it is still started again."""
 
 
-@dataclass(slots=True)
-class Supervised:
-    """A service, and how it has fared."""
+@dataclass(slots=True, kw_only=True)
+class Fortune:
+    """How something that is kept running has fared, and when it may be started again."""
 
     name: str
-    start: Callable[[], Leashed]
-    last_words: Callable[[], str]
-    """The end of its log, shown with its death."""
-    process: Leashed | None = None
     started_at: float = 0.0
     not_before: float = 0.0
     deaths: int = 0
@@ -43,6 +39,45 @@ class Supervised:
     def is_failing(self) -> bool:
         """Whether it keeps dying."""
         return self.deaths >= KEEPS_DYING
+
+    def look(self, now: float) -> None:
+        """Forget its deaths once it has run long enough; it runs, or has ended a moment ago."""
+        if now - self.started_at >= HEALTHY_SECONDS:
+            self.deaths = 0
+
+    def put_off(self, now: float, reason: str, words: str = "") -> str:
+        """Count a death, or a start that failed, and let the next start wait.
+
+        Args:
+            now: as the clock says.
+            reason: what happened, after its name.
+            words: what it said at its end.
+
+        Returns:
+            What to tell people.
+        """
+        wait = BACK_OFF_SECONDS[min(self.deaths, len(BACK_OFF_SECONDS) - 1)]
+        self.deaths += 1
+        self.not_before = now + wait
+        again = f"{self.name} {reason}; started again in {wait:g} s"
+        if self.is_failing:
+            again += f" ({self.deaths} times in a row: it keeps dying, the others go on)"
+        return f"{again}\n{words.strip()}" if words.strip() else again
+
+
+@dataclass(slots=True, kw_only=True)
+class Supervised(Fortune):
+    """A service, and how it has fared."""
+
+    start: Callable[[], Leashed]
+    last_words: Callable[[], str]
+    """The end of its log, shown with its death."""
+    process: Leashed | None = None
+
+
+def ending(code: int) -> str:
+    """Say how a process ended: its exit code, or the signal that ended it."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 class Supervisor:
@@ -65,7 +100,7 @@ class Supervisor:
 
     def add(self, name: str, start: Callable[[], Leashed], *, last_words: Callable[[], str] = str) -> Supervised:
         """Start a service, to be kept running."""
-        service = Supervised(name, start, last_words)
+        service = Supervised(name=name, start=start, last_words=last_words)
         self.services.append(service)
         self._start(service)
         return service
@@ -78,8 +113,11 @@ class Supervisor:
         """
         started = False
         for service in self.services:
-            if service.process is not None and (code := service.process.poll()) is not None:
-                self._bury(service, code)
+            if service.process is not None:
+                service.look(self._now())
+                if (code := service.process.poll()) is not None:
+                    service.process = None
+                    self._put_off(service, ending(code))
             if service.process is None and self._now() >= service.not_before:
                 started |= self._start(service)
         return started
@@ -113,18 +151,5 @@ class Supervisor:
             return False
         return True
 
-    def _bury(self, service: Supervised, code: int) -> None:
-        service.process = None
-        if self._now() - service.started_at >= HEALTHY_SECONDS:
-            service.deaths = 0
-        self._put_off(service, f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}")
-
     def _put_off(self, service: Supervised, reason: str) -> None:
-        wait = BACK_OFF_SECONDS[min(service.deaths, len(BACK_OFF_SECONDS) - 1)]
-        service.deaths += 1
-        service.not_before = self._now() + wait
-        again = f"{service.name} {reason}; started again in {wait:g} s"
-        if service.is_failing:
-            again += f" ({service.deaths} times in a row: it keeps dying, the others go on)"
-        words = service.last_words().strip()
-        self._say(f"{again}\n{words}" if words else again)
+        self._say(service.put_off(self._now(), reason, service.last_words()))

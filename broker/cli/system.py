@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shlex
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,7 @@ def held(data: Path) -> Iterator[None]:
     """
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (data / LOCK).open("a+", encoding="ascii")
+        lock = (data / LOCK).open("a+", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise MisuseError(f"{data} cannot be a data folder: {error.strerror}") from error
     with lock:
@@ -75,7 +77,7 @@ def held(data: Path) -> Iterator[None]:
             lock.seek(0)
             raise MisuseError(f"{data} is held by process {lock.read().strip()}: an installation runs on it") from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} (noticewire {shlex.join(sys.argv[1:])})")
         lock.flush()
         yield
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -20,8 +20,9 @@ from rich.markup import escape
 from broker.cli.context import Context, DataOption, Endpoints, load_context
 from broker.cli.serve import STOP_PATIENCE_SECONDS, ObservePortOption, Service
 from broker.cli.services.observing import Watch, watched
-from broker.cli.supervisor import BACK_OFF_SECONDS, Say, Supervisor
+from broker.cli.supervisor import Fortune, Say, Supervisor, ending
 from broker.cli.system import RunningKafka, found_installation, held, kafka_for, supervise
+from broker.embedded import EmbeddedKafka
 from broker.endpoints import ServiceEndpoint
 from broker.errors import NoticewireError
 from broker.observe.health import Health
@@ -29,6 +30,9 @@ from broker.observe.listener import HOST, free_row
 from broker.observe.metrics import Metrics, SupervisorMetrics
 
 _LOOK_SECONDS = 0.25
+
+_KAFKA_LINES = 3
+"""Of what the JVM printed, and of what Kafka logged: shown when it has ended."""
 
 
 def register(cli: typer.Typer) -> None:
@@ -51,7 +55,7 @@ def up(
     since = monotonic()
 
     def say(line: str) -> None:
-        console.print(f"[dim]{monotonic() - since:8.1f} s[/]  {escape(line)}", highlight=False)
+        console.print(f"[dim]{monotonic() - since:8.1f} s[/]  {escape(line)}", highlight=False, soft_wrap=True)
 
     folder = load_context(data).data.absolute()
     with (
@@ -79,12 +83,13 @@ async def _up(folder: Path, kafka: RunningKafka, *, routers: int, observe_port: 
     try:
         for name, service in wanted.items():
             supervise(supervisor, name, service, folder, observe_port=ports[name], port=answers.get(name))
-        _write_endpoints(context, supervisor, first, ports, answers)
+        for line in _addresses(_write_endpoints(context, supervisor, first, ports, answers)):
+            say(line)
         say(f"Runs until Ctrl-C, on {folder}; where everything listens is in {folder / 'endpoints.json'}")
-        async with watched(_watch(supervisor, node, folder), None, port=first):
+        async with watched(_watch(supervisor, node, folder), None, port=first), asyncio.TaskGroup() as beside:
+            keeping = beside.create_task(node.keep())
             changed = False
             while not stopping.is_set():
-                await node.check()
                 changed |= supervisor.check()
                 if changed:
                     with contextlib.suppress(OSError):  # a full disk: the old ones stay until it takes them
@@ -92,6 +97,7 @@ async def _up(folder: Path, kafka: RunningKafka, *, routers: int, observe_port: 
                         changed = False
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
+            keeping.cancel()
         say(f"Stopping: what is in flight has {STOP_PATIENCE_SECONDS:g} s to finish")
     finally:
         await asyncio.to_thread(supervisor.stop)
@@ -107,52 +113,59 @@ def _watch(supervisor: Supervisor, node: _Node, folder: Path) -> Watch:
     def look() -> None:
         for one in supervisor.services:
             shown.service(one.name, restarts=one.starts - 1, is_failing=one.is_failing)
-        shown.service("kafka", restarts=node.restarts, is_failing=node.is_failing)
+        shown.service("kafka", restarts=node.fortune.starts - 1, is_failing=node.fortune.is_failing)
         disk = shutil.disk_usage(folder)
         shown.disk(free_bytes=disk.free, size_bytes=disk.total)
 
     def problems() -> Iterator[str]:
-        for one in supervisor.services:
-            if one.process is None or one.is_failing:
+        runs = [(one, one.process is not None) for one in supervisor.services]
+        for one, is_running in [*runs, (node.fortune, node.is_running)]:
+            if one.is_failing or not is_running:
                 yield f"{one.name} {'keeps dying' if one.is_failing else 'does not run'}"
-        if node.is_failing:
-            yield "Apache Kafka could not be started again"
 
     return Watch(metrics=metrics, asks_kafka=False, on_beat=look, problems=problems)
 
 
 class _Node:
-    """Starts our own Kafka again when it dies; on a cluster of somebody else's there is nothing to do."""
+    """Starts our own Kafka again when it dies, as the supervisor does services; somebody else's is not our affair."""
 
-    def __init__(self, kafka: RunningKafka, say: Say) -> None:
+    def __init__(self, kafka: RunningKafka, say: Say, *, now: Callable[[], float] = monotonic) -> None:
         self._node = kafka.node
         self._say = say
-        self._deaths = 0
-        self._not_before = 0.0
-        self.restarts = 0
+        self._now = now
+        self.fortune = Fortune(name="Apache Kafka", started_at=now(), starts=1)
+        self.is_running = True
 
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last attempt to start it again has failed."""
-        return self._deaths > 0
+    async def keep(self) -> None:
+        """Check it until cancelled; beside the services, since a start takes seconds, and one that fails 90 of them."""
+        while True:
+            await self.check()
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def check(self) -> None:
-        """Look, and start it again on the same data and the same port."""
-        if self._node is None or self._node.running:
+        """Look, and start it again, once its time has come, on the same data and the same port."""
+        if self._node is None:
             return
-        if monotonic() < self._not_before:
-            return
-        self._say("Apache Kafka has ended; started again")
-        self.restarts += 1
+        if self.is_running:
+            self.fortune.look(self._now())
+            if (code := self._node.exit_code) is not None:
+                self.is_running = False
+                self._put_off(ending(code), self._node.log_tail(_KAFKA_LINES))
+        if not self.is_running and self._now() >= self.fortune.not_before:
+            await self._start(self._node)
+
+    async def _start(self, node: EmbeddedKafka) -> None:
+        self.fortune.starts += 1
         try:
-            await asyncio.to_thread(self._node.start)
+            await asyncio.to_thread(node.start)
         except (NoticewireError, OSError) as error:  # its disk may be full: it is tried again for ever
-            wait = BACK_OFF_SECONDS[min(self._deaths, len(BACK_OFF_SECONDS) - 1)]
-            self._deaths += 1
-            self._not_before = monotonic() + wait
-            self._say(f"Apache Kafka could not be started, again in {wait:g} s: {error}")
+            self._put_off("could not be started", str(error))
         else:
-            self._deaths = 0
+            self.fortune.started_at = self._now()
+            self.is_running = True
+
+    def _put_off(self, reason: str, words: str) -> None:
+        self._say(self.fortune.put_off(self._now(), reason, words))
 
 
 def _wanted(routers: int) -> Iterator[tuple[str, Service]]:
@@ -165,8 +178,8 @@ def _wanted(routers: int) -> Iterator[tuple[str, Service]]:
 
 def _write_endpoints(
     context: Context, supervisor: Supervisor, first: int, ports: Mapping[str, int], answers: Mapping[str, int]
-) -> None:
-    """Say where everything is now: process ids change when something was started again, ports do not.
+) -> Endpoints:
+    """Write where everything is now, and return it: process ids change with a new start, ports do not.
 
     Args:
         context: of the command.
@@ -186,4 +199,16 @@ def _write_endpoints(
         if one.process is not None
     }
     here = {"services": services, "pid": os.getpid(), "observe": f"http://{HOST}:{first}"}
-    known.model_copy(update=here).write(context.data)
+    endpoints = known.model_copy(update=here)
+    endpoints.write(context.data)
+    return endpoints
+
+
+def _addresses(endpoints: Endpoints) -> Iterator[str]:
+    """Yield a line for each address at which something listens."""
+    yield f"Apache Kafka listens on {endpoints.kafka.bootstrap_servers}"
+    for name, service in endpoints.services.items():
+        if service.url is not None:
+            yield f"{name} answers on {service.url}"
+        yield f"{name} shows its metrics and health on {service.observe}"
+    yield f"This process shows its own on {endpoints.observe}"

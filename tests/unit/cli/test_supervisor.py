@@ -103,6 +103,28 @@ def test_forgets_earlier_deaths_of_whoever_has_run_long_enough() -> None:
         assert said[-1].endswith("started again in 0.5 s")
 
 
+def test_whoever_runs_well_again_is_not_failing_any_more() -> None:
+    """A service that kept dying stops being reported once it has run for the stated time, without another death."""
+    time, said = Time(), list[str]()
+    supervisor = a_supervisor(time, said)
+    programs = iter([*[ENDS] * KEEPS_DYING, SLEEPS])
+    with supervisor.running():
+        service = supervisor.add("tracker", lambda: leash.spawn(next(programs)))
+        for _ in range(KEEPS_DYING):
+            died(supervisor)
+            supervisor.check()
+            time.seconds += BACK_OFF_SECONDS[-1]
+            supervisor.check()
+        time.seconds += HEALTHY_SECONDS - 1
+        supervisor.check()
+        assert service.is_failing
+
+        time.seconds += 1
+        supervisor.check()
+
+        assert not service.is_failing
+
+
 def test_a_program_that_is_not_there_stops_nothing() -> None:
     """What cannot be started is tried again like what died."""
     time, said = Time(), list[str]()
