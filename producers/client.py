@@ -329,7 +329,7 @@ class Producer:
                 await self._sender.drain()
         except TimeoutError:
             return False
-        return True
+        return not self._sender.waiting
 
     async def failures(self) -> list[FailedEntry]:
         """Return what was accepted and then refused for good. Publish it again to try once more, or discard it."""

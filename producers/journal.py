@@ -259,9 +259,9 @@ class Journal:
                 else:
                     future.set_result(result)
 
-    def _transact(self, jobs: list[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, NoticewireError | None]]:
+    def _transact(self, jobs: list[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
         """Run jobs in one transaction, on the journal's thread. A job refuses before it writes anything."""
-        done: list[tuple[Any, NoticewireError | None]] = []
+        done: list[tuple[Any, Exception | None]] = []
         try:
             self._database.execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -270,10 +270,11 @@ class Journal:
                 except NoticewireError as error:
                     done.append((None, error))
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - each that asked is told, and the next transaction begins afresh
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            return [(None, unusable(self.path, error))] * len(jobs)
+            failure = unusable(self.path, error) if isinstance(error, sqlite3.Error) else error
+            return [(None, failure)] * len(jobs)
         return done
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 import structlog
@@ -56,6 +56,8 @@ class Sender:
         self._clock = clock
         self._faults = faults
         self._queues: dict[str, deque[JournalEntry]] = {}
+        self._left: dict[str, tuple[str, int]] = {}
+        """Notices whose sending broke down: why, and how many of their entries wait for the next start."""
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._landings: dict[int, Landing] = {}
         self._accepting: set[asyncio.Task[tuple[JournalEntry, Landing]]] = set()
@@ -64,7 +66,7 @@ class Sender:
     @property
     def waiting(self) -> int:
         """How many entries have neither landed nor failed."""
-        return sum(len(queue) for queue in self._queues.values())
+        return sum(map(len, self._queues.values())) + sum(count for _, count in self._left.values())
 
     async def start(self) -> None:
         """Begin with what an earlier process left; say what has failed and waits for a decision."""
@@ -112,7 +114,7 @@ class Sender:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         for number in list(self._queues):
-            self._leave(number, "the producer was closed")
+            self._leave(self._queues.pop(number), "the producer was closed")
 
     def _enqueue(self, entry: JournalEntry) -> Landing:
         known = self._landings.get(entry.sequence)
@@ -120,6 +122,9 @@ class Sender:
             return known  # the same message was accepted again while it was on its way
         landing = self._landings[entry.sequence] = asyncio.get_running_loop().create_future()
         landing.add_done_callback(consume)  # whoever accepted it need not wait for it; the journal has it
+        if entry.number in self._left:  # what comes after it may not overtake what stays behind
+            self._leave([entry], self._left[entry.number][0])
+            return landing
         self._queues.setdefault(entry.number, deque()).append(entry)
         if entry.number not in self._workers:
             self._workers[entry.number] = asyncio.create_task(self._work(entry.number))
@@ -136,13 +141,15 @@ class Sender:
             del self._queues[number]
         except Exception as error:  # noqa: BLE001 - whatever it is, what was accepted stays, and whoever waits is told
             logger.error("Sending stopped for a notice", number=number, error=type(error).__name__)  # noqa: TRY400
-            self._leave(number, f"it cannot be sent now ({type(error).__name__})")
+            self._leave(self._queues.pop(number), f"it cannot be sent now ({type(error).__name__})")
         finally:
             del self._workers[number]
 
-    def _leave(self, number: str, why: str) -> None:
-        """Leave a notice's entries to the next start."""
-        for entry in self._queues.pop(number):
+    def _leave(self, entries: Collection[JournalEntry], why: str) -> None:
+        """Leave a notice's entries, and what is accepted of it after them, to the next start."""
+        for entry in entries:
+            _, count = self._left.get(entry.number, (why, 0))
+            self._left[entry.number] = why, count + 1
             landing = self._landings.pop(entry.sequence)
             if not landing.done():
                 landing.set_exception(UnavailableError(f"{why}; the journal has the message, and it will be sent"))

@@ -37,12 +37,15 @@ class Feed:
         self.taken: list[Letter] = []
         self.away = False
         self.refuses: set[bytes] = set()
+        self.breaks_at: set[bytes] = set()
 
     async def send(self, letter: Letter) -> RecordPlace:
         """Take a letter."""
         await asyncio.sleep(0)
         if self.away:
             raise UnavailableError("away")
+        if letter.digest in self.breaks_at:
+            raise ZeroDivisionError
         if letter.digest in self.refuses:
             raise RefusedError("not this one")
         self.taken.append(letter)
@@ -137,6 +140,39 @@ async def test_a_refused_message_is_kept_and_reported_and_the_next_one_goes_on(d
     await landing
     assert desk.feed.taken == [good, bad]
     assert await desk.journal.failures() == []
+
+
+async def test_nothing_overtakes_a_message_at_which_sending_broke_down(desk: Desk) -> None:
+    """After a fault of ours the notice waits for the next start, what is accepted later too; others go on."""
+    first, second, third = (a_letter(1, revision=revision) for revision in (1, 2, 3))
+    other = a_letter(2)
+    desk.feed.breaks_at = {first.digest}
+    landings = [(await desk.sender.accept(one))[1] for one in (first, second)]
+    await desk.sender.drain()
+    landings += [(await desk.sender.accept(one))[1] for one in (third, other)]
+    await desk.sender.drain()
+
+    assert desk.feed.taken == [other]
+    assert desk.sender.waiting == 3
+    for landing in landings[:3]:
+        with pytest.raises(UnavailableError, match="it cannot be sent now"):
+            await landing
+    await desk.stop()
+    desk.feed.breaks_at.clear()
+    await (await desk.start()).drain()
+    assert desk.feed.taken == [other, first, second, third]
+
+
+async def test_a_job_that_breaks_down_is_told_and_the_next_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever accepts hears of a fault of ours instead of waiting for ever, and nothing of it is kept."""
+    with monkeypatch.context() as broken:
+        broken.setattr("producers.journal.to_epoch_ms", lambda _: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(desk.sender.accept(a_letter(1)), 10)
+
+    await desk.sender.accept(a_letter(2))
+    await desk.sender.drain()
+    assert [one.number for one in desk.feed.taken] == ["zw-n-2026-000002"]
 
 
 async def test_a_failed_entry_can_be_discarded_and_a_waiting_one_cannot(desk: Desk) -> None:
