@@ -181,19 +181,19 @@ class Faults:
         self.counts[fault.partition(":")[0]] += 1
 
     async def kill(self, name: str) -> None:
-        """SIGKILL at a random moment."""
+        """SIGKILL at a random moment; no fault if it has ended by itself just now."""
         await asyncio.sleep(self._chance.uniform(0.2, 1.5))
         with self._crew.aside(name) as victim:
-            victim.end()
-        self.counts[f"killed {name}"] += 1
+            if victim.is_running:
+                victim.end()
+                self.counts[f"killed {name}"] += 1
 
     async def hang(self, name: str) -> None:
-        """SIGSTOP for longer than a session lasts."""
+        """SIGSTOP for longer than a session lasts; no fault if it has ended by itself just now."""
         with self._crew.aside(name) as victim:
-            if victim.process is None or victim.process.poll() is not None:
-                victim.start()
-            await victim.hang(HANG_SECONDS)
-        self.counts[f"hung {name}"] += 1
+            if victim.is_running:
+                await victim.hang(HANG_SECONDS)
+                self.counts[f"hung {name}"] += 1
 
     async def hold(self, api: Api) -> None:
         """Hold back a router's request until it was given up and a successor has the shard; then let it arrive."""

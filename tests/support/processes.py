@@ -64,6 +64,11 @@ class ServiceProcess:
         """Where its output goes."""
         return self.log.open("ab")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
     def running(self) -> leash.Leashed:
         """Return the process.
 
