@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.context import FAILED, DataOption, JsonOption, load_context, print_json, run_async
+from broker.cli.context import FAILED, Context, DataOption, JsonOption, load_context, print_json, run_async
 from broker.cli.import_report import Item, Report
 from broker.clock import SystemClock
 from broker.errors import MisuseError, RefusedError, UnavailableError
@@ -20,11 +20,13 @@ from broker.members.seed import seeds
 from broker.model.circulation import Scope
 from broker.model.diffusion import Diffusion
 from broker.model.naming import Region
+from broker.transport.link import linked
 from producers.client import Producer
 from producers.door import refuse_if_wrong
 from producers.files import expand, read
 from producers.importers.imported import Imported
 from producers.importers.importing import as_message
+from producers.importers.landing import look_up_landed
 from producers.importers.public_notices import Colour, list_total, notices_in, read_extract
 
 OUTCOME_WITHIN = timedelta(seconds=60)
@@ -82,7 +84,7 @@ def public_notices(
         if dry_run:
             _show(reading, report)
         else:
-            run_async(_publish(context.data, reading, wait=wait, report=report))
+            run_async(_publish(context, reading, wait=wait, report=report))
     if as_json:
         print_json(report.as_json())
     else:
@@ -188,7 +190,21 @@ def _show(reading: _Reading, report: Report) -> None:
             report.would_publish(item)
 
 
-async def _publish(data: Path, reading: _Reading, *, wait: bool, report: Report) -> None:
+async def _look_up_landed(context: Context, reading: _Reading) -> None:
+    """Note what Kafka has of an earlier run that ended before it knew."""
+    async with linked(
+        context.kafka, codec=context.codec(), client_id="noticewire-import", root_public=context.root_public
+    ) as link:
+        await look_up_landed(
+            reading.imported,
+            owner=reading.owner,
+            directory=await link.follower.at_its_end(),
+            client=link.client,
+            codec=link.codec,
+        )
+
+
+async def _publish(context: Context, reading: _Reading, *, wait: bool, report: Report) -> None:
     items: list[Item] = []
     landed: list[tuple[dict[str, Any], Diffusion]] = []
 
@@ -197,13 +213,16 @@ async def _publish(data: Path, reading: _Reading, *, wait: bool, report: Report)
             items.append(item)
             yield item.made.message
 
-    async with Producer.connect(data=data, outcomes=wait) as producer:
+    if reading.imported.unlanded():
+        await _look_up_landed(context, reading)
+    async with Producer.connect(data=context.data, outcomes=wait) as producer:
         async for result in producer.publish_many(messages(producer)):
             item = items[result.index]
             if isinstance(result.result, RefusedError):
                 reading.imported.forget(item.made.place)
                 report.refused(item.place, result.result)
             else:
+                reading.imported.landed(item.made.place)
                 landed.append((report.published(item, result.result), item.made.message))
 
         async def hear(row: dict[str, Any], message: Diffusion) -> None:

@@ -59,8 +59,7 @@ def as_message(
     digest = sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).digest()
     source = f"{extract.colour}/{extract.entity_id}"
     place = imported.place(number=number, source=source, digest=digest, now=now)
-    name = f"{SOURCE}\n{owner}\n{source}\n{place.revision}\n{digest.hex()}"
-    data |= {"message_id": str(uuid5(NAMESPACE, name)), "issued_at": place.issued_at, "revision": place.revision}
+    data |= {"message_id": str(message_id_of(owner, place)), "issued_at": place.issued_at, "revision": place.revision}
     data["event"] = "sent" if place.revision == 1 else "revised"
     try:
         message = parse_message(complete(data, directory=directory, now=now))
@@ -69,3 +68,8 @@ def as_message(
         raise
     assert not isinstance(message, Notice)  # noqa: S101 - a `kind` makes it a diffusion
     return Import(message=message, place=place)
+
+
+def message_id_of(owner: str, place: Place) -> UUID:
+    """Return the message id that follows from a place: whoever imports the same has the same."""
+    return uuid5(NAMESPACE, f"{SOURCE}\n{owner}\n{place.source}\n{place.revision}\n{place.digest.hex()}")

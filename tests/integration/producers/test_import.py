@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from broker.cli import importing
 from broker.errors import MisuseError
 from broker.model.naming import Region, shard_of
+from broker.transport.publisher import Publisher, RecordPlace
 from tests.support.builders import a_warning_diffusion, bureaus
 from tests.support.plain import PlainRecord
 from tests.support.processes import write_endpoints
@@ -93,6 +94,39 @@ async def test_extracts_are_delivered_once_and_their_changes_as_revisions(world:
     assert given[0].value["attachments"][0]["media_type"] == "application/vnd.noticewire.extract+json"
     assert given[0].value["attachments"][0]["uri"] == "https://example.org/red/2021-12345"
     assert await diffusions(world, "fr") == []
+
+
+@pytest.mark.parametrize("written_down", [False, True], ids=["never-sent", "answer-lost"])
+async def test_an_import_that_was_killed_is_gone_on_with(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, written_down: bool
+) -> None:
+    """What Kafka never had is begun anew, as changed meanwhile; what it has is continued, though it never said so."""
+    options = ("--as", "zw", "--to", "africa")
+    publish = Publisher.publish
+
+    class KilledError(Exception):
+        pass
+
+    async def killed(self: Publisher, topic: str, **record: Any) -> RecordPlace:
+        if written_down:
+            await publish(self, topic, **record)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "publish", killed)
+        with pytest.raises(KilledError):
+            await asyncio.to_thread(run, world.data, written(tmp_path, RED), *options)
+    changed = RED | {"date_of_birth": "1980/01/31"}
+    for place in ("", " again"):
+        code, out = await asyncio.to_thread(run, world.data, written(tmp_path, changed), *options)
+        assert (code, f"1 published{place}" in out) == (0, True), out
+    await world.route(SHARD)
+
+    assert [one.value["kind"] for one in await world.read_ledger([SHARD])] == ["routed"] * (1 + written_down) + [
+        "repeat"
+    ]
+    given = [(one.value["event"], one.value["revision"]) for one in await diffusions(world, "ke")]
+    assert given == [("sent", 1), ("revised", 2)][: 1 + written_down]
 
 
 async def test_the_router_s_word_is_waited_for(world: World, tmp_path: Path) -> None:

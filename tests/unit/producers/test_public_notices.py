@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -347,6 +349,9 @@ def test_the_same_again_is_the_same_and_a_change_is_a_revision(tmp_path: Path) -
             first = placed(imported, "red/2021/12345", b"a", days=_)
     assert first == (1, 0, False)
     with Imported.open(tmp_path / "imports" / "zw.db") as imported:
+        (place,) = imported.unlanded()
+        imported.landed(place)
+        assert imported.unlanded() == []
         assert placed(imported, "red/2021/12345", b"b", days=3) == (2, 3, True)
         assert placed(imported, "red/2021/12345", b"a", days=4) == (3, 4, True)
         assert placed(imported, "red/2021/12345", b"a", days=5) == (3, 4, False)
@@ -371,6 +376,67 @@ def test_what_was_refused_has_no_place(tmp_path: Path) -> None:
         again = imported.place(number="zw-d-2021-000001", source="red/2021/1", digest=b"a", now=NOW)
         imported.forget(again)
         assert not imported.place(number="zw-d-2021-000001", source="red/2021/1", digest=b"a", now=NOW).is_new
+
+
+def test_what_never_landed_is_not_continued(tmp_path: Path) -> None:
+    """Killed before Kafka had it: the same again is the same bytes, a change begins where that should have begun."""
+    path = tmp_path / "zw.db"
+    with Imported.open(path) as imported:
+        assert placed(imported, "red/2021/12345", b"a") == (1, 0, True)
+        assert placed(imported, "red/2021/12345", b"b") == (
+            2,
+            0,
+            True,
+        )  # written after the one before it, or not at all
+    with Imported.open(path) as imported:
+        assert placed(imported, "red/2021/12345", b"a", days=1) == (1, 0, False)
+    with Imported.open(path) as imported:
+        assert placed(imported, "red/2021/12345", b"c", days=2) == (1, 2, True)
+        assert placed(imported, "red/2021/12345", b"c", days=3) == (1, 2, False)
+        (place,) = imported.unlanded()
+        imported.landed(place)
+    with Imported.open(path) as imported:
+        assert placed(imported, "red/2021/12345", b"d", days=4) == (2, 4, True)
+
+
+def test_what_continues_what_was_refused_is_forgotten_with_it(tmp_path: Path) -> None:
+    """Two revisions of one run, the first refused: the next run begins anew."""
+    with Imported.open(tmp_path / "zw.db") as imported:
+        first = imported.place(number="zw-d-2021-000001", source="red/2021/1", digest=b"a", now=NOW)
+        second = imported.place(number="zw-d-2021-000001", source="red/2021/1", digest=b"b", now=NOW)
+        imported.forget(first)
+        imported.landed(second)
+    with Imported.open(tmp_path / "zw.db") as imported:
+        assert imported.unlanded() == []
+        assert imported.place(number="zw-d-2021-000001", source="red/2021/1", digest=b"b", now=NOW).revision == 1
+
+
+BEFORE_VERSIONS = """
+CREATE TABLE imported (
+    number TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    issued_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (number, revision)
+) STRICT;
+INSERT INTO imported VALUES ('zw-d-2021-012345', 1, 'red/2021/12345', x'61', 1777636800000);
+"""
+
+
+def test_a_file_from_before_versions_opens(tmp_path: Path) -> None:
+    """Its places are kept; what Kafka has of them is still to be looked up; a look takes it that it has all of them."""
+    path = tmp_path / "zw.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(BEFORE_VERSIONS)
+    with Imported.open(path, keep=False) as imported:
+        assert placed(imported, "red/2021/12345", b"b") == (2, 0, True)
+    for _ in range(2):
+        with Imported.open(path) as imported:
+            assert [(one.number, one.revision, one.issued_at) for one in imported.unlanded()] == [
+                ("zw-d-2021-012345", 1, NOW)
+            ]
+            assert placed(imported, "red/2021/12345", b"a", days=1) == (1, 0, False)
 
 
 def test_a_look_changes_nothing(tmp_path: Path) -> None:
