@@ -130,7 +130,8 @@ async def _listen(code: str, context: Context, *, wants: Wants, to: Takes, count
                 )
                 if passed_on:
                     await inbox.flush()
-            typer.echo(json.dumps(letter(delivery), ensure_ascii=False) if as_json else printable(line(delivery)))
+            shown = line(delivery, with_title=not passed_on)  # what a service prints ends in the system's log
+            typer.echo(json.dumps(letter(delivery), ensure_ascii=False) if as_json else printable(shown))
             done += 1
             if done == count:
                 return
@@ -202,8 +203,8 @@ async def _acknowledge(picked: PickedUp, folder: Folder, *, link: Link, code: st
     folder.done(picked)
 
 
-def line(delivery: Delivery) -> str:
-    """Return a delivery as one line for people."""
+def line(delivery: Delivery, *, with_title: bool) -> str:
+    """Return a delivery as one line for people; its title is an issuer's free text, mostly about a person."""
     at = delivery.appended_at.isoformat(timespec="seconds")
     if delivery.outcome is not None:
         said = delivery.outcome
@@ -215,8 +216,8 @@ def line(delivery: Delivery) -> str:
         return f"{at} notice of end of {delivery.number}: {delivery.event}, revision {delivery.revision}"
     message = delivery.message
     mark = "" if message.status is Status.ACTUAL else f" [{message.status}]"
-    title = next((text.title for text in message.texts), "")
+    title = f": {message.texts[0].title}" if with_title and message.texts else ""
     kind = f"{message.wire_type} {'notice' if isinstance(message, Notice) else 'diffusion'}"
     return (
-        f"{at}{mark} {message.number} {kind} {message.event} (revision {message.revision}) by {message.issuer}: {title}"
+        f"{at}{mark} {message.number} {kind} {message.event} (revision {message.revision}) by {message.issuer}{title}"
     )

@@ -67,23 +67,18 @@ async def hand_over(
         not_taken: is told why, each time.
         back_off: between two times.
         program: who gives the receipts that no officer gives.
-
-    Raises:
-        InvalidFieldError: the stage that `default` names may not come now.
     """
     times = back_off or BackOff()
     pause = times.first
     while True:
         try:
             answer = await to.take(delivery)
-            if answer.stage is not None:
-                await _acknowledge(inbox, delivery, answer, program)
-        except (UnavailableError, InvalidFieldError) as error:
+        except UnavailableError as error:
             logger.warning("Delivery not taken", bureau=delivery.bureau, number=delivery.number, offset=delivery.offset)
             not_taken(str(error))
         else:
-            if answer.stage is None:
-                await _acknowledge(inbox, delivery, default(delivery), program)
+            said = answer if answer.stage is not None else default(delivery)
+            await _acknowledge(inbox, delivery, said, program)
             await inbox.finish(delivery)
             return
         await asyncio.sleep(pause.total_seconds())
@@ -93,15 +88,25 @@ async def hand_over(
 async def _acknowledge(inbox: Inbox, delivery: Delivery, answer: Answer, program: str) -> None:
     """Acknowledge what was answered; `received` follows by itself when the delivery is finished.
 
-    Raises:
-        InvalidFieldError: the stage may not come now.
+    The delivery has been taken by now. Where it stands further already (it came again, and an officer had acknowledged
+    it by hand), that stays, and the answer says nothing: handing it over once more would only be answered the same.
     """
     if not delivery.kind.takes_receipts or answer.stage is None or answer.stage is Stage.RECEIVED:
         return
-    await inbox.acknowledge(
-        delivery,
-        answer.stage,
-        reason=answer.reason,
-        actor=answer.officer or program,
-        actor_kind=ActorKind.OFFICER if answer.officer else ActorKind.PROGRAM,
-    )
+    try:
+        await inbox.acknowledge(
+            delivery,
+            answer.stage,
+            reason=answer.reason,
+            actor=answer.officer or program,
+            actor_kind=ActorKind.OFFICER if answer.officer else ActorKind.PROGRAM,
+        )
+    except InvalidFieldError as error:
+        logger.warning(
+            "Answer not acknowledged: the delivery stands further",
+            bureau=delivery.bureau,
+            number=delivery.number,
+            offset=delivery.offset,
+            stage=answer.stage,
+            **error.log_fields(),
+        )

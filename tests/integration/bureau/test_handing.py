@@ -106,6 +106,7 @@ async def test_what_a_program_takes_is_acknowledged_as_the_user_says(world: Worl
         (NUMBERS[1], "accepted"),
         (NUMBERS[2], "accepted"),
     ]
+    assert f"{NUMBERS[0]} red notice published (revision 1) by ipsg\n" in log(world)  # no title: it is free text
 
 
 @pytest.mark.parametrize("does", ["sys.exit(3)", "import time; time.sleep(600)", "os.kill(os.getpid(), 9)"])
