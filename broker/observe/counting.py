@@ -200,9 +200,10 @@ class ArchiveMetrics(StorageMetrics, ArchiveObserver):
         )
         self._caught_up = Gauge(
             "noticewire_archive_caught_up_timestamp_seconds",
-            "When the archive last held everything that there was; 0: never since it began.",
+            "When the archive last held everything that there was; until it first does, when the process began.",
             registry=registry,
         )
+        self._caught_up.set(time())  # as with the lag: from 0 on, each start would be an archive 50 years behind
 
     def caught_up(self, seconds_ago: float) -> None:
         """Show that everything that was there so long ago is archived."""

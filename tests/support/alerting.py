@@ -1,18 +1,19 @@
 """The alert rules, evaluated over real scrapes, by the few parts of PromQL that they use.
 
 Prometheus itself is in no package index that the tests can use without root. So this reads a subset: selectors with
-`=` and `!=`, `increase(...[d])` without extrapolation, `sum`, `time()`, `-`, `/`, one comparison with a number;
-anything else is refused, so no rule can pass by not being understood. `for` is not waited for: it only delays.
+`=` and `!=`, `increase(...[d])` without extrapolation, `sum`, `time()`, `timestamp()`, `-`, `/`, one comparison with a
+number; anything else is refused, so no rule can pass by not being understood. `for` is not waited for: it only delays.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -22,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 
+P = ParamSpec("P")
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
 Value = Vector | float
@@ -39,6 +41,30 @@ def rules() -> list[dict[str, Any]]:
     """Every rule of the file."""
     groups = yaml.safe_load(ALERTS.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
+
+
+_evaluated: list[set[str]] = []
+"""What fired at each evaluation, since a test began that makes alerts fire."""
+
+
+def makes_fire(*alerts: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Coroutine[Any, Any, None]]]:
+    """Declare which alerts a test makes fire; it fails unless each was seen in it to fire, and also not to.
+
+    `tests/unit/observe/test_alerts.py` reads these declarations: every alert must stand in one.
+    """
+
+    def declared(test: Callable[P, Awaitable[None]]) -> Callable[P, Coroutine[Any, Any, None]]:
+        @functools.wraps(test)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            _evaluated.clear()
+            await test(*args, **kwargs)
+            for alert in alerts:
+                assert any(alert in fired for fired in _evaluated), f"{alert} was declared, and never fired"
+                assert any(alert not in fired for fired in _evaluated), f"{alert} fired always, fault or not"
+
+        return run
+
+    return declared
 
 
 @dataclass
@@ -72,6 +98,7 @@ class Scrapes:
     def firing(self) -> dict[str, list[dict[str, str]]]:
         """The alerts whose condition holds now, with the labels of each series."""
         found = {rule["alert"]: _Expression(rule["expr"], self.taken).evaluate() for rule in rules()}
+        _evaluated.append({name for name, vector in found.items() if vector})
         return {name: [dict(labels) for labels in vector] for name, vector in found.items() if vector}
 
     def names(self) -> set[str]:
@@ -118,6 +145,11 @@ class _Expression:
         if word == "time":
             self._expect("(", ")")
             return self._taken[-1][0]
+        if word == "timestamp":
+            self._expect("(")
+            asked = self._select(self._taken[-1][1], self._next(), self._matchers())
+            self._expect(")")
+            return dict.fromkeys(asked, self._taken[-1][0])
         if word == "sum":
             return self._sum()
         if word == "increase":

@@ -50,6 +50,13 @@ async def run(context: Context, client: RawClient, stopping: asyncio.Event, *, o
 
 def show(audit: AuditService, watch: Watch, archiving: ArchiveMetrics) -> None:
     """Let a watch see how the archive comes on."""
+    known: dict[tuple[str, int], int] = {}
+
+    def positions() -> dict[tuple[str, int], int]:
+        """While the archive waits closed, say for a disk, it is where it was: a lag must not begin anew each time."""
+        nonlocal known
+        known = audit.archived or known
+        return known
 
     def caught_up(lags: Lags) -> None:
         longest = lags.longest(watch.now())
@@ -61,7 +68,7 @@ def show(audit: AuditService, watch: Watch, archiving: ArchiveMetrics) -> None:
         if not audit.archived:
             yield "the archive is not open, or has read nothing yet"
 
-    watch.positions = lambda: audit.archived
+    watch.positions = positions
     watch.on_sample = caught_up
     watch.problems = problems
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import sqlite3
 import time
@@ -32,8 +33,9 @@ from broker.model.naming import Region, Shard, partition_of
 from broker.transport import membership
 from broker.transport.kafka import RawClient, TopicPartition
 from broker.transport.session import Transaction
+from consumers.audit.archive import Archive
 from consumers.audit.files import Paths
-from tests.support.alerting import Scrapes
+from tests.support.alerting import Scrapes, makes_fire
 from tests.support.archives import edit_state, read_state
 from tests.support.builders import a_silver_diffusion, an_information_diffusion, bureaus
 from tests.support.eventually import eventually_async
@@ -144,6 +146,15 @@ async def fence(world: World) -> None:
 
 
 @pytest.mark.timeout(300)
+@makes_fire(
+    "NoticewireRecordsRejected",
+    "NoticewireShardsFenced",
+    "NoticewireTransactionsFail",
+    "NoticewireShardHalted",
+    "NoticewireShardsUnattended",
+    "NoticewireServiceNotReady",
+    "NoticewireServiceDown",
+)
 async def test_router(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A healthy router raises no alert; rejects, fencings, a broken ledger and its end raise theirs."""
     monkeypatch.setattr(membership, "_REMIND_SECONDS", 0.5)
@@ -187,6 +198,7 @@ async def test_router(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await served.fires("NoticewireServiceDown")
 
 
+@makes_fire("NoticewireMessagesUnreadable")
 async def test_unreadable(world: World) -> None:
     """A message that some recipient's programs are too old to read raises the alert."""
     await world.change("ke", ChangeKind.READS_SET, reads=1)
@@ -220,6 +232,7 @@ class LateTransaction(Transaction):
         return super().appended_at(partition) + LATE
 
 
+@makes_fire("NoticewireDeliverySlow")
 async def test_slow_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that lay on its feed for eleven seconds raises the alert."""
     monkeypatch.setattr("consumers.router.shard.SystemClock", LateClock)
@@ -231,6 +244,18 @@ async def test_slow_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> N
         await served.fires("NoticewireDeliverySlow")
 
 
+@makes_fire("NoticewireClockSkewed")
+async def test_skewed_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router whose clock is eleven seconds ahead of Kafka's raises the alert."""
+    monkeypatch.setattr("consumers.router.shard.SystemClock", LateClock)
+    async with scraped(world, router) as served:
+        await served.ready()
+        assert await served.scrape() == {}
+        await world.publish(a_question(NUMBERS[0]))
+        await served.fires("NoticewireClockSkewed")
+
+
+@makes_fire("NoticewireReceiptsNotCounted", "NoticewireLagging", "NoticewireKafkaUnreachable")
 async def test_tracker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forged receipt, a store that lets nobody write, and a Kafka that is away raise their alerts."""
     ahead = 0.0
@@ -256,17 +281,49 @@ async def test_tracker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "NoticewireLagging" not in await served.scrape()
 
         await served.client.stop()
-        await served.fires("NoticewireKafkaUnreachable", later=61.0)
+        assert "NoticewireKafkaUnreachable" not in await served.scrape()
+        await served.fires("NoticewireKafkaUnreachable", later=18.0, seconds=10)
 
 
-async def test_archive(world: World) -> None:
-    """An archive that somebody else writes is behind; a log with another batch than the archive's is an incident."""
-    paths = Paths(world.data / "archive")
-    paths.lock.parent.mkdir(parents=True)
-    lock = FileLock(paths.lock)
+@makes_fire("NoticewireArchiveBehind", "NoticewireServiceNotReady", "NoticewireStorageFails")
+async def test_archive_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that another process writes is behind after two minutes, so is one whose disk is full; no start is."""
+    ahead = 0.0
+    later = partial(Watch, now=lambda: time.monotonic() + ahead, wall=lambda: time.time() + ahead)
+    monkeypatch.setattr(audit, "Watch", later)
+    lock = FileLock(Paths(world.data / "archive").lock)
+    Path(lock.lock_file).parent.mkdir(parents=True)
     async with scraped(world, audit) as served:
         with lock:
-            await served.fires("NoticewireArchiveBehind", "NoticewireServiceNotReady")
+            await served.fires("NoticewireServiceNotReady")
+            assert "NoticewireArchiveBehind" not in await served.scrape()
+            await served.fires("NoticewireArchiveBehind", later=121.0)
+        await served.ready()
+        await served.reaches("noticewire_archive_committed_timestamp_seconds", 1)
+        assert await served.scrape() == {}
+
+        with monkeypatch.context() as disk:
+            disk.setattr(Archive, "commit", no_space)
+            await world.publish(a_question(NUMBERS[0]))
+            await served.reaches("noticewire_lag_records", 1)
+            await served.fires("NoticewireStorageFails")
+            assert "NoticewireArchiveBehind" not in served.scrapes.firing()
+            ahead = 121.0
+            await served.fires("NoticewireArchiveBehind")
+            await served.says("cannot be written")
+        await served.ready()
+        assert "NoticewireArchiveBehind" not in await served.scrape()
+
+
+def no_space(*_: object, **__: object) -> None:
+    """What a full disk says to a commit."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@makes_fire("NoticewireArchiveIncident")
+async def test_archive_incident(world: World) -> None:
+    """A log with another batch than the archive's is an incident."""
+    async with scraped(world, audit) as served:
         await served.ready()
         await served.reaches("noticewire_archive_committed_timestamp_seconds", 1)
         assert await served.scrape() == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,10 +29,11 @@ from broker.model.rejection import RejectReason
 from broker.observe import counting
 from broker.observe.health import LOOP_SECONDS_MAX, Health
 from broker.observe.metrics import Metrics, SharingMetrics, SupervisorMetrics
-from tests.support.alerting import DEPLOY, Scrapes, rules
+from tests.support.alerting import DEPLOY, Scrapes, makes_fire, rules
 from tests.support.eventually import eventually
 
-OPERATE = Path(__file__).parents[3] / "docs" / "operate.md"
+TESTS = Path(__file__).parents[2]
+OPERATE = TESTS.parent / "docs" / "operate.md"
 ENDS = [sys.executable, "-I", "-S", "-c", "raise SystemExit(3)"]
 
 
@@ -71,6 +73,7 @@ def scraped() -> Scrape:
     return scrape
 
 
+@makes_fire("NoticewireServiceRestarted", "NoticewireServiceKeepsDying", "NoticewireDiskFilling")
 async def test_supervisor_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scraped: Scrape) -> None:
     """A death raises one alert, a service that keeps dying another, a disk with less than a tenth free a third."""
     time, said = Time(), list[str]()
@@ -109,6 +112,7 @@ async def test_supervisor_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
+@makes_fire("NoticewireClockJumped")
 async def test_clock(scraped: Scrape, seconds: int) -> None:
     """A clock that jumps by an hour, either way, raises the alert; one that is slewed does not."""
     now, wall = Time(), Time()
@@ -124,6 +128,7 @@ async def test_clock(scraped: Scrape, seconds: int) -> None:
         assert list(await scraped(listener.address)) == ["NoticewireClockJumped"]
 
 
+@makes_fire("NoticewireServiceWedged")
 async def test_wedged(scraped: Scrape) -> None:
     """An event loop that stands still is told of by the service itself, while it stands still."""
     time = Time()
@@ -154,12 +159,38 @@ def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
 
 
 def test_each_alert_is_made_to_fire() -> None:
-    """Each alert's name stands in a test that makes it fire."""
-    here = Path(__file__)
-    others = ("integration/observe/test_alerts.py", "faults/test_full_disk.py", "faults/test_clock.py")
-    text = here.read_text() + "".join((here.parents[2] / one).read_text() for one in others)
-    for rule in rules():
-        assert f'"{rule["alert"]}"' in text, rule["alert"]
+    """Each alert is declared by a test that makes it fire, and none is that is not there."""
+    assert {alert for file in TESTS.rglob("test_*.py") for alert in declared_in(file)} == {
+        rule["alert"] for rule in rules()
+    }
+
+
+def declared_in(file: Path) -> Iterator[str]:
+    """The alerts that the tests of a file make fire, by their decorators."""
+    text = file.read_text()
+    for test in ast.parse(text).body if "@makes_fire(" in text else ():
+        if isinstance(test, ast.AsyncFunctionDef) and test.name.startswith("test_"):
+            for decorator in test.decorator_list:
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "makes_fire":
+                    yield from map(ast.literal_eval, decorator.args)
+
+
+async def test_a_declaration_is_held_to() -> None:
+    """A test that declares an alert fails if it does not make it fire, and if it fires without a fault too."""
+
+    @makes_fire("NoticewireServiceDown")
+    async def scrapes(*addresses: str | None) -> None:
+        for at, address in enumerate(addresses):
+            history = Scrapes()
+            await asyncio.to_thread(history.scrape, float(at), up=address)
+            history.firing()
+
+    async with watched(Watch(metrics=Metrics("up", Health()), asks_kafka=False, problems=tuple), None) as listener:
+        with pytest.raises(AssertionError, match="never fired"):
+            await scrapes(listener.address)
+        with pytest.raises(AssertionError, match="fired always"):
+            await scrapes(None)
+        await scrapes(listener.address, None)
 
 
 def metrics_of_ours() -> set[str]:
@@ -219,6 +250,7 @@ def test_the_files_are_what_prometheus_reads() -> None:
     """The example names the rules; its targets are what `up --observe-port 9600` opens; promtool, if here, agrees."""
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     assert config["rule_files"] == ["alerts.yml"]
+    assert config["global"] == {"scrape_interval": "5s", "evaluation_interval": "5s"}  # a promise of 30 s rests on it
     (job,) = config["scrape_configs"]
     wanted = ["up", *dict(up._wanted(1))]
     assert job["job_name"] == "noticewire"
