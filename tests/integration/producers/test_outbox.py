@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, event, func, select, text
+from sqlalchemy import URL, Engine, create_engine, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -350,26 +350,3 @@ def test_what_breaks_a_rule_never_enters_a_transaction(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "cases.db") as plain:
         assert plain.execute("SELECT count(*) FROM noticewire_outbox").fetchone() == (1,)
     plain.close()
-
-
-def test_postgresql_gives_ids_of_one_notice_in_the_order_of_commits() -> None:
-    """Before a row is inserted there, the transaction takes the notice's lock, the same one for each message of it."""
-    locks: list[object] = []
-
-    class Connection:
-        class dialect:  # noqa: N801 - SQLAlchemy's name
-            name = "postgresql"
-
-        def execute(self, statement: object) -> None:
-            locks.append(str(statement.compile().params))  # type: ignore[attr-defined] # a statement of SQLAlchemy
-
-    first, second = requests(1)
-    other = requests(1, first=2)[0]
-    insert = event.contains(outbox.OutboxMessage, "before_insert", outbox._in_order_of_commits)
-    for message in (first, second, other):
-        row = outbox.OutboxMessage(number=message.number)
-        outbox._in_order_of_commits(None, Connection(), row)
-
-    assert insert
-    assert locks[0] == locks[1]
-    assert locks[0] != locks[2]
