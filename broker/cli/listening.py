@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import shlex
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -156,7 +157,7 @@ async def _picking_up(code: str, context: Context, folder: Folder, handing: asyn
             while True:
                 try:
                     await pick_up()
-                except (NoticewireError, OSError) as error:  # Kafka is away, the disk is full: they wait in the folder
+                except (NoticewireError, OSError, sqlite3.Error) as error:  # it passes, and they wait in the folder
                     typer.echo(f"receipts wait: {error}", err=True)
                 await asyncio.sleep(PICK_UP_EVERY.total_seconds())
 
@@ -178,6 +179,7 @@ async def _acknowledge(picked: PickedUp, folder: Folder, *, link: Link, code: st
     state = BureauState.look(context.data / "bureaus" / f"{code}.db")
     if state is None or answer.id is None or answer.stage is None:
         raise UnavailableError("the bureau's file is not there yet")
+    signer = context.keys.signer(code)  # a key that cannot be read now is no fault of the receipt
     with contextlib.closing(state):
         known = [one for one in state.deliveries(str(answer.id)) if DeliveryKind(one.kind).takes_receipts]
         if known and known[-1].stage is answer.stage:  # acknowledged, and then we were killed before it was moved
@@ -191,7 +193,7 @@ async def _acknowledge(picked: PickedUp, folder: Folder, *, link: Link, code: st
                 reason=answer.reason,
                 actor=answer.officer or OPERATOR,
                 actor_kind=ActorKind.OFFICER if answer.officer else ActorKind.PROGRAM,
-                signer=context.keys.signer(code),
+                signer=signer,
                 installation=(await link.follower.at_its_end()).installation or "",
                 codec=link.codec,
                 publisher=link.publisher,
