@@ -25,7 +25,7 @@ test: $(STAMP) ## every test, on a real Kafka that it starts and stops itself
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
 
 chaos: $(STAMP) ## 200 faults and more while 5,000 messages pass three Kafka nodes; ten minutes
-	@NOTICEWIRE_CHAOS=long $(BIN)/python -m pytest -q -s tests/faults/test_chaos.py tests/faults/test_away.py $(ARGS)
+	@NOTICEWIRE_CHAOS=long $(BIN)/python -m pytest -q -s tests/faults/test_chaos.py $(ARGS)
 
 fuzz: $(STAMP) ## 100,000 hostile inputs for producers and feeds (ten minutes); `make test` has 3,000 of them
 	@NOTICEWIRE_HOSTILE_INPUTS=100000 $(BIN)/python -m pytest -q tests/faults/test_hostile.py $(ARGS)

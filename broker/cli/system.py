@@ -27,6 +27,8 @@ from broker.transport.founding import found
 from broker.transport.link import linked
 
 _LOG_LINES = 8
+_LOG_BYTES = 64 * 1024
+"""More than these lines take; a log of years is not read whole."""
 
 
 LOCK = "held.lock"
@@ -158,10 +160,13 @@ def log_of(data: Path, service: str) -> Path:
 
 
 def log_tail(log: Path, lines: int = _LOG_LINES) -> str:
-    """Return the end of a log."""
-    if not log.exists():
+    """Return the end of a log; nothing where it cannot be read, as whoever asks has worse to tell."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
         return ""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 async def found_installation(context: Context, say: Say) -> Context:

@@ -156,8 +156,13 @@ class _Node:
 
     async def _start(self, node: EmbeddedKafka) -> None:
         self.fortune.starts += 1
+        starting = asyncio.create_task(asyncio.to_thread(node.start))
         try:
-            await asyncio.to_thread(node.start)
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:  # we are to stop, and do not wait until it serves
+            await asyncio.to_thread(node.stop)
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
         except (NoticewireError, OSError) as error:  # its disk may be full: it is tried again for ever
             self._put_off("could not be started", str(error))
         else:

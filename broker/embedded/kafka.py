@@ -169,10 +169,13 @@ class EmbeddedKafka:
             os.close(lock)  # leash and JVM inherited it, and hold it for as long as they live
 
     def stop(self) -> None:
-        """Stop it cleanly, or after 15 seconds with SIGKILL; idempotent. Nothing of it runs once this returns."""
-        if self._process is not None:
-            self._process.stop(_STOP_SECONDS)
-            self._process = None
+        """Stop it cleanly, or after 15 seconds with SIGKILL; idempotent. Nothing of it runs once this returns.
+
+        A `start` under way in another thread fails.
+        """
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop(_STOP_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL, as a fault would; `start` goes on with the same data and the same port."""
@@ -251,16 +254,17 @@ class EmbeddedKafka:
             self._progress(f"Starting Apache Kafka on {HOST}:{port} with Java {java.version} from {java.found}")
             self._port = port
             process = self._spawn(java, jars, "kafka.Kafka", [self._data / "server.properties"], lock)
+            self._process = process  # at once: whoever stops it while it starts must find it
             try:
                 self._await_ready(process)
             except BaseException as error:
                 process.kill()
                 process.wait()
+                self._process = None
                 if attempt < _ATTEMPTS and isinstance(error, UnavailableError) and _PORT_TAKEN in self._log():
                     port = port if self._is_known else None  # somebody took it between our look and Kafka's
                     continue
                 raise
-            self._process = process
             self._is_known = True
             return
 

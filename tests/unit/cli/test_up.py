@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import cast
 
 from broker.cli import up
@@ -31,6 +33,8 @@ class ScriptedKafka:
     def __init__(self) -> None:
         self.exit_code: int | None = None
         self.refuses = ""
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def log_tail(self, lines: int) -> str:
         """The end of its log."""
@@ -39,8 +43,14 @@ class ScriptedKafka:
     def start(self) -> None:
         """Start, or fail."""
         self.exit_code = None
+        assert self.may_go_on.wait(30)
         if self.refuses:
             raise UnavailableError(self.refuses)
+
+    def stop(self) -> None:
+        """Stop, also while it starts."""
+        self.refuses = "it ended while starting"
+        self.may_go_on.set()
 
 
 def a_node(kafka: ScriptedKafka, said: list[str], time: Time) -> up._Node:
@@ -89,6 +99,25 @@ async def test_a_kafka_that_does_not_start_is_tried_again_later_each_time() -> N
     await node.check()
 
     assert node.is_running
+
+
+async def test_a_start_is_not_waited_for_when_all_is_to_stop() -> None:
+    """Ctrl-C while Kafka comes up, which may take it 90 s, ends the start instead."""
+    kafka, said, time = ScriptedKafka(), list[str](), Time()
+    node = a_node(kafka, said, time)
+    kafka.exit_code = -9
+    await node.check()
+    kafka.may_go_on.clear()
+    time.seconds = node.fortune.not_before
+    keeping = asyncio.create_task(node.keep())
+    await asyncio.sleep(0.2)
+    keeping.cancel()
+
+    await asyncio.wait({keeping}, timeout=10)
+
+    assert keeping.cancelled()
+    assert kafka.may_go_on.is_set()
+    assert not node.is_running
 
 
 def test_every_address_is_a_line_of_its_own() -> None:
