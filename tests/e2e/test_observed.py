@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,6 +22,48 @@ from tests.support.shared_kafka import SharedKafka
 
 COMMAND = [sys.executable, "-m", "broker.cli.main"]
 
+ACCEPT = ("--accept", "--count", "1")
+
+MESSAGES = """
+kind: warning
+number: zw-d-2026-009901
+event: sent
+circulation: {scope: bureaus, bureaus: [ke, fr]}
+subject: {kind: person, role: suspect, person: {name: {family: EXAMPLE}, born: "1980"}}
+texts: [{language: en, title: Forged passports, body: A fictitious case.}]
+assessment: {grounds: Was seen with a forged passport.}
+retained_until: 2030-12-31
+---
+kind: warning
+number: zw-d-2026-009902
+event: sent
+status: EXERCISE
+circulation: {scope: bureaus, bureaus: [ke]}
+subject: {kind: person, role: suspect, person: {name: {family: EXAMPLE}, born: "1980"}}
+texts: [{language: en, title: An exercise, body: A fictitious case.}]
+assessment: {grounds: Nobody asked for it.}
+retained_until: 2030-12-31
+"""
+"""One is given to two bureaus, the other withheld from one that asked for no exercises; their owner hears of both."""
+
+COUNTED: dict[str, dict[str, float]] = {
+    "router-0": {
+        'noticewire_consumed_records_total{feed="diffusions",kind="routed"}': 2,
+        'noticewire_delivered_records_total{what="message"}': 2,
+        'noticewire_delivered_records_total{what="outcome"}': 2,
+        'noticewire_withheld_deliveries_total{reason="not_asked_for"}': 1,
+        'noticewire_withheld_deliveries_total{reason="excluded"}': 0,
+        'noticewire_rejected_records_total{reason="invalid"}': 0,
+        "noticewire_publish_to_inbox_seconds_count": 1,
+    },
+    "tracker": {
+        'noticewire_acknowledged_receipts_total{stage="accepted"}': 1,
+        'noticewire_acknowledged_receipts_total{stage="declined"}': 0,
+        "noticewire_publish_to_acknowledged_seconds_count": 1,
+    },
+}
+"""What the metrics say of them once Kenya has accepted the one."""
+
 
 def page(address: str, name: str) -> str:
     """What a page says; nothing where nobody answers."""
@@ -30,6 +74,12 @@ def page(address: str, name: str) -> str:
         return error.read().decode()
     except OSError:
         return ""
+
+
+def counts(address: str, expected: Mapping[str, float]) -> bool:
+    """Whether a metrics page has these series with these values."""
+    lines = page(address, "metrics").splitlines()
+    return all(f"{name} {float(value)}" in lines for name, value in expected.items())
 
 
 @pytest.mark.slow
@@ -63,6 +113,13 @@ def test_up_is_watched(kafka: SharedKafka, prefix: str, tmp_path: Path) -> None:
         eventually(ready, seconds=120, what="all are ready")
         assert "notices.africa-value" in page(before["services"]["gateway"]["url"], "subjects")
         assert 'noticewire_service_restarts_total{name="tracker"} 0.0' in page(before["observe"], "metrics")
+
+        (tmp_path / "messages.yaml").write_text(MESSAGES)
+        for does in (("publish", str(tmp_path / "messages.yaml"), "--wait"), ("bureau", "ke", "listen", *ACCEPT)):
+            subprocess.run([*COMMAND, *does, "--data", str(data)], env=environment, check=True)
+        for name, expected in COUNTED.items():
+            address = before["services"][name]["observe"]
+            eventually(partial(counts, address, expected), seconds=30, what=f"{name} counts {expected}")
 
         os.kill(before["services"]["tracker"]["pid"], signal.SIGKILL)
         after = eventually(
