@@ -141,7 +141,7 @@ class Chaos:
             await self._kill(victim)
             if number in {4, 7}:
                 for cache in (self.world.data / "router").glob("*.db*"):
-                    cache.unlink()  # also from under the other router
+                    cache.unlink(missing_ok=True)  # also from under the other router
             fault = POINTS[number]
             victim.start(fault=fault)
             await self._own_death(victim, fault)
