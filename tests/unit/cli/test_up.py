@@ -33,6 +33,7 @@ class ScriptedKafka:
     def __init__(self) -> None:
         self.exit_code: int | None = None
         self.refuses = ""
+        self.is_starting = threading.Event()
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
@@ -43,6 +44,7 @@ class ScriptedKafka:
     def start(self) -> None:
         """Start, or fail."""
         self.exit_code = None
+        self.is_starting.set()
         assert self.may_go_on.wait(30)
         if self.refuses:
             raise UnavailableError(self.refuses)
@@ -110,7 +112,7 @@ async def test_a_start_is_not_waited_for_when_all_is_to_stop() -> None:
     kafka.may_go_on.clear()
     time.seconds = node.fortune.not_before
     keeping = asyncio.create_task(node.keep())
-    await asyncio.sleep(0.2)
+    assert await asyncio.to_thread(kafka.is_starting.wait, 30)
     keeping.cancel()
 
     await asyncio.wait({keeping}, timeout=10)
